@@ -1,0 +1,59 @@
+"""One module per experiment family: the algorithm on one page, and the settings it reads.
+
+A protocol is a module with
+
+- `VERSION: int`, raised whenever a change of code changes a figure;
+- `Settings`, a `Closed` model; a recipe's axes and grid vary its fields by name;
+- `METRICS: dict[str, Metric]`, the figures a job may return;
+- `inputs(settings) -> dict[str, str]`, fingerprints of the data and weights a job reads
+  (raises `MissingInput` where they are not on this machine);
+- `batch(job) -> str`, jobs with equal keys are trained together (the job's id: alone);
+- `run(jobs, context) -> Iterator[tuple[Job, Outcome]]`, which yields each job as it ends.
+
+Nothing above a function's body imports torch: listing and planning must stay quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol as Interface
+from typing import cast
+
+from umlbench.errors import unknown
+from umlbench.jobs import Context, Job, Outcome
+from umlbench.schema import Closed
+
+NAMES = ("gaussian", "linear_probe", "theory")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What one figure means: its label in a report, its unit, its direction, its decimals."""
+
+    label: str
+    unit: str
+    higher_is_better: bool
+    digits: int = 2
+
+
+class Protocol(Interface):
+    """The shape of a protocol module (see the module docstring)."""
+
+    VERSION: int
+    Settings: type[Closed]
+    METRICS: Mapping[str, Metric]
+
+    def inputs(self, settings: Closed) -> dict[str, str]: ...
+
+    def batch(self, job: Job) -> str: ...
+
+    def run(self, jobs: Sequence[Job], context: Context) -> Iterator[tuple[Job, Outcome]]: ...
+
+
+def load(name: str) -> Protocol:
+    """The protocol module called `name`."""
+    if name not in NAMES:
+        raise unknown("protocol", name, NAMES)
+    return cast(Protocol, import_module(f"umlbench.protocols.{name}"))
