@@ -1,0 +1,30 @@
+"""umlbench: every table and figure of the UML paper (arXiv 2510.08492), re-made and compared.
+
+    import umlbench
+    recipe = umlbench.load_recipe("figure3")
+    umlbench.run("figure3")            # trains what is missing, returns the report
+    print(umlbench.report("figure3", "markdown"))
+    umlbench.check("figure3").deviations
+
+Everything is imported on first use, so that `import umlbench` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from umlbench.api import check, load_recipe, plan, report, run
+
+__all__ = ["check", "load_recipe", "plan", "report", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module("umlbench.api"), name)
+    raise AttributeError(f"module 'umlbench' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

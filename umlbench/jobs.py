@@ -49,31 +49,32 @@ class Job:
         return {
             "protocol": self.protocol,
             "version": self.version,
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": self.settings.identity(),
             "grid": {name: list(values) for name, values in self.grid.items()},
             "selection": self.selection,
         }
 
     @cached_property
     def id(self) -> str:
+        """See `job_id`."""
         return job_id(self.spec, self.seed, self.inputs)
 
     @cached_property
     def spec_id(self) -> str:
+        """See the function `spec_id`."""
         return spec_id(self.spec, self.seed)
 
     def trials(self) -> list[dict[str, Scalar]]:
         """The grid's points in declared order (the last name varies fastest)."""
         names = list(self.grid)
         return [
-            dict(zip(names, point, strict=True))
-            for point in itertools.product(*self.grid.values())
+            dict(zip(names, point, strict=True)) for point in itertools.product(*self.grid.values())
         ]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A figure followed along an axis inside one job: `values[metric][i]` belongs to `points[i]`."""
+    """A figure followed along an axis in one job: `values[metric][i]` belongs to `points[i]`."""
 
     axis: str
     points: tuple[float, ...]

@@ -8,6 +8,9 @@ A protocol is a module with
 - `inputs(settings) -> dict[str, str]`, fingerprints of the data and weights a job reads
   (raises `MissingInput` where they are not on this machine);
 - `batch(job) -> str`, jobs with equal keys are trained together (the job's id: alone);
+- `WHOLE_BATCHES`, true where a figure's last digits depend on which jobs share its batch: the
+  runner then passes a batch whole even if some of its jobs have a record, so that a resumed run
+  equals an unbroken one;
 - `run(jobs, context) -> Iterator[tuple[Job, Outcome]]`, which yields each job as it ends.
 
 Nothing above a function's body imports torch: listing and planning must stay quick.
@@ -18,8 +21,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Literal, cast
 from typing import Protocol as Interface
-from typing import cast
 
 from umlbench.errors import unknown
 from umlbench.jobs import Context, Job, Outcome
@@ -30,18 +33,30 @@ NAMES = ("gaussian", "linear_probe", "theory")
 
 @dataclass(frozen=True)
 class Metric:
-    """What one figure means: its label in a report, its unit, its direction, its decimals."""
+    """What one figure means: its label in a report, its unit, its direction, its decimals.
+
+    `over_seeds` says how seeds become one number: a mean with an interval, or the worst case.
+    """
 
     label: str
     unit: str
     higher_is_better: bool
     digits: int = 2
+    scientific: bool = False
+    over_seeds: Literal["mean", "min", "max"] = "mean"
+
+    def show(self, value: float, signed: bool = False) -> str:
+        """The value with this metric's decimals; minus zero is zero."""
+        sign = "+" if signed else ""
+        text = f"{value:{sign}.{self.digits}{'e' if self.scientific else 'f'}}"
+        return text if float(text) or not text.startswith("-") else text.replace("-", sign, 1)
 
 
 class Protocol(Interface):
     """The shape of a protocol module (see the module docstring)."""
 
     VERSION: int
+    WHOLE_BATCHES: bool
     Settings: type[Closed]
     METRICS: Mapping[str, Metric]
 

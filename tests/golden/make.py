@@ -1,0 +1,58 @@
+"""Cuts the subset in this folder from the full reference numbers (see README.md).
+
+Usage: python tests/golden/make.py REFERENCE_FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+METHODS = ("unimodal", "crossmodal_random", "crossmodal_zeroshot")
+KEPT_WEIGHTS = ("last__head.weight", "best__head.weight", "last__img_scale", "last__txt_scale")
+
+
+def cut(reference: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+    """The arrays and the plain values of the subset."""
+    arrays: dict[str, np.ndarray] = {}
+    for prefix, name in (
+        ("A2_data", "A2_data"),
+        ("A2_init", "A2_init"),
+        ("A2_batches", "A2_batches"),
+        ("A3", "A3_zeroshot"),
+        ("A5", "A5_early_stopping"),
+        ("A5_data", "A5_easy_data"),
+    ):
+        arrays |= {f"{prefix}/{k}": v for k, v in np.load(reference / f"{name}.npz").items()}
+    # The longest case of A5 that stops ends before iteration 500.
+    for name in ("A5/img_bs8", "A5/txt_bs8"):
+        arrays[name] = arrays[name][:501]
+    for key, value in np.load(reference / "A1_lr_schedule.npz").items():
+        arrays[f"A1/{key}"] = np.concatenate([value[:301], value[301::50]])
+    for key, value in np.load(reference / "A2_runs_f64.npz").items():
+        _, config, name = key.split("__", 2)
+        losses = name in ("img_loss", "txt_loss", "val_loss", "val_acc")
+        if losses or (name in KEPT_WEIGHTS and config in ("c0", "c5")):
+            arrays[f"A2/{key}"] = value
+    summary = json.loads((reference / "A2_summary.json").read_text())
+    plain = {
+        "A2": {k: v for k, v in summary["configs"].items() if k.startswith("f64")},
+        "A2_f32_gap": summary["f32_vs_f64_max_abs_gap"],
+        "A5": json.loads((reference / "A5_early_stopping.json").read_text()),
+    }
+    return arrays, plain
+
+
+def main(reference: Path) -> None:
+    """Writes sweep.npz and sweep.json beside this file."""
+    arrays, plain = cut(reference)
+    np.savez_compressed(HERE / "sweep.npz", **arrays)
+    (HERE / "sweep.json").write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

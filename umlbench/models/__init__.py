@@ -1,0 +1,1 @@
+"""Modules with weights to train: the shared head and its starting points."""

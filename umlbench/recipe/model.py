@@ -1,0 +1,121 @@
+"""The closed schema of a recipe file, and the recipe it becomes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import Field
+
+from umlbench import protocols
+from umlbench.claims import Claim
+from umlbench.jobs import Job
+from umlbench.schema import Closed, Scalar
+
+
+class Plot(Closed):
+    """A figure drawn from the records: `x` across, one line per value of `lines`."""
+
+    x: str
+    lines: str
+    panels: str | None = None
+
+
+class Layout(Closed):
+    """How a report lays the recipe's cells out."""
+
+    metrics: list[str] = Field(min_length=1)
+    rows: list[str] = Field(min_length=1)
+    columns: list[str] = Field(default_factory=list)
+    baseline: dict[str, Scalar] | None = None  # differences to these cells, paired over seeds
+    average: str | None = None  # an axis whose mean is printed as a last column
+    points: dict[str, list[float]] = Field(
+        default_factory=dict
+    )  # which points of a curve's axis are printed
+    labels: dict[str, dict[Scalar, str]] = Field(default_factory=dict)
+    plot: Plot | None = None
+
+
+class RecipeFile(Closed):
+    """The keys of a recipe file."""
+
+    id: str
+    title: str
+    paper: str | None = None  # whose printed numbers stand beside ours; without it, the id's
+    protocol: str
+    axes: dict[str, list[Scalar]] = Field(min_length=1)
+    seeds: list[int] = Field(min_length=1)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    grid: dict[str, list[Scalar]] = Field(default_factory=dict)
+    selection: str | None = None
+    report: Layout
+    claims: list[Claim] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+
+
+class SuiteFile(Closed):
+    """The keys of a suite file: recipes that run as one."""
+
+    id: str
+    title: str
+    runs: list[str] = Field(min_length=1)
+    notes: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A validated recipe: `RecipeFile` with its settings read by the protocol's own model."""
+
+    file: RecipeFile
+    source: str  # the built-in's name or the file's, for messages and for `run` in a report
+    modified: bool = False  # by --set, --only or --seeds: its tables are printed, not stored
+
+    @property
+    def id(self) -> str:
+        """The recipe's name."""
+        return self.file.id
+
+    @cached_property
+    def protocol(self) -> protocols.Protocol:
+        """The protocol's module."""
+        return protocols.load(self.file.protocol)
+
+    def cells(self) -> Iterator[dict[str, Scalar]]:
+        """Every cell: the product of the axes in declared order, the last varying fastest."""
+        for point in itertools.product(*self.file.axes.values()):
+            yield dict(zip(self.file.axes, point, strict=True))
+
+    def settings(self, cell: Mapping[str, Scalar]) -> Closed:
+        """The protocol's settings of one cell; grid names hold their first value."""
+        first = {name: values[0] for name, values in self.file.grid.items()}
+        return self.protocol.Settings.model_validate({**self.file.settings, **first, **cell})
+
+    def jobs(self, inputs: Mapping[str, Mapping[str, str]] | None = None) -> Iterator[Job]:
+        """Every job, cell by cell; `inputs` maps a cell's settings (JSON) to fingerprints."""
+        for cell in self.cells():
+            settings = self.settings(cell)
+            found = (inputs or {}).get(settings.model_dump_json(), {})
+            for seed in self.file.seeds:
+                yield Job(
+                    recipe=self.id,
+                    protocol=self.file.protocol,
+                    version=self.protocol.VERSION,
+                    cell=cell,
+                    seed=seed,
+                    settings=settings,
+                    grid={name: tuple(values) for name, values in self.file.grid.items()},
+                    selection=self.file.selection,
+                    inputs=found,
+                )
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a name on the command line stands for: one recipe, or a suite of them."""
+
+    id: str
+    title: str
+    recipes: tuple[Recipe, ...]

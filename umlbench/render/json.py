@@ -1,0 +1,57 @@
+"""A report as JSON: every number with its coordinates, the claims' verdicts, the notes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from umlbench.reporting import Report
+from umlbench.stats import Interval
+
+
+def render(report: Report) -> str:
+    """One object; the figures are rounded to 7 significant digits as in the records."""
+    return json.dumps(plain(report), indent=1, ensure_ascii=False) + "\n"
+
+
+def plain(report: Report) -> dict[str, Any]:
+    """The report as plain JSON values."""
+    return {
+        "id": report.recipe.id,
+        "title": report.recipe.file.title,
+        "command": f"umlbench run {report.recipe.source}",
+        "jobs": {"done": report.done, "all": report.jobs},
+        "units": {name: metric.unit for name, metric in report.metrics.items()},
+        "entries": [
+            {
+                "at": dict(entry.coords),
+                "metric": entry.metric,
+                "ours": _interval(entry.ours),
+                "paper": entry.paper,
+                "difference": _round(entry.difference),
+                "versus_baseline": _interval(entry.versus),
+            }
+            for entry in report.entries()
+        ],
+        "claims": [
+            {
+                "text": text,
+                "verdicts": [
+                    {"at": dict(v.at), "finding": v.finding, "evidence": _interval(v.evidence)}
+                    for v in verdicts
+                ],
+            }
+            for text, verdicts in report.verdicts
+        ],
+        "notes": report.notes(),
+    }
+
+
+def _interval(value: Interval | None) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    return {"mean": _round(value.mean), "ci95": _round(value.half), "seeds": value.n}
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.7g}")

@@ -1,0 +1,87 @@
+"""Progress of a whole plan: a live bar in a terminal, one plain line per job elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from umlbench.planning import Plan
+from umlbench.running import Event
+
+
+class PlanProgress:
+    """Counts the jobs of a plan as they end and estimates when the last one will."""
+
+    def __init__(self, plan: Plan, console: Console) -> None:
+        self.todo = plan.todo
+        self.ended = self.failed = 0
+        self.console = console
+        self.started = time.monotonic()
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[eta]}"),
+        )
+        self.bar = Progress(*columns, console=console, transient=True, disable=not self.live)
+        self.task = self.bar.add_task(plan.id, total=self.todo, eta="")
+
+    @property
+    def live(self) -> bool:
+        """Whether there is a terminal to draw on."""
+        return self.console.is_terminal
+
+    def __enter__(self) -> PlanProgress:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bar.stop()
+
+    def on_event(self, event: Event) -> None:
+        """A job ended."""
+        self.ended += 1
+        record = event.record
+        self.failed += not record.ok
+        place = " ".join(f"{axis}={value}" for axis, value in record.cell.items())
+        name = f"{record.recipe} {place} seed={record.seed}"
+        failures = f", {self.failed} failed" if self.failed else ""
+        self.bar.update(self.task, completed=self.ended, eta=f"eta {self.eta()}{failures}")
+        if record.ok and not self.live:
+            text = f"[{self.ended}/{self.todo}] {name}: {_figure(event)} (eta {self.eta()})"
+            self.console.print(text, highlight=False, markup=False)
+        elif not record.ok:
+            self.console.print(f"FAILED {name}: {record.error}", highlight=False, markup=False)
+
+    def eta(self) -> str:
+        """Time left at this plan's own rate so far (`1m20s`)."""
+        rate = (time.monotonic() - self.started) / max(self.ended, 1)
+        return duration(rate * (self.todo - self.ended))
+
+
+def duration(seconds: float) -> str:
+    """`45s`, `1m20s`, `2h05m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def _figure(event: Event) -> str:
+    metric = event.part.recipe.file.report.metrics[0]
+    value = event.record.metrics.get(metric)
+    if value is None:
+        return "done"
+    shown = event.part.recipe.protocol.METRICS[metric]
+    return f"{shown.label} {shown.show(value)}"

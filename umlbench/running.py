@@ -1,0 +1,67 @@
+"""Carries a plan out: groups of jobs to an executor, one record per job as it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from umlbench import records
+from umlbench.executors import Executor
+from umlbench.jobs import Context, Job
+from umlbench.planning import Part, Plan
+from umlbench.records import Record
+
+
+@dataclass(frozen=True)
+class Event:
+    """A job ended; its record is on disk."""
+
+    part: Part
+    record: Record
+
+
+def _ignore(event: Event) -> None:
+    """The default listener."""
+
+
+def execute(
+    plan: Plan,
+    executor: Executor,
+    context: Context,
+    on_event: Callable[[Event], None] = _ignore,
+) -> list[Record]:
+    """Run what a plan misses and return the new records (failures too), in the order they ended.
+
+    Raises `StorageError` before any training where records cannot be written, and when the disk
+    fills up later; everything recorded until then is kept.
+    """
+    for part in plan.parts:
+        if part.todo:
+            part.store.prepare()
+    parts = {part.recipe.id: part for part in plan.parts}
+    groups = [group for part in plan.parts for group in grouped(part)]
+    missing = {job.id for part in plan.parts for job in part.todo}
+    made = []
+    for result in executor.run(groups, context):
+        part = parts[result.job.recipe]
+        if result.job.id not in missing:
+            continue  # trained again only to keep its batch whole
+        if result.outcome is not None:
+            record = records.succeeded(result.job, result.outcome, result.provenance)
+        else:
+            error = result.error or RuntimeError("no outcome")
+            record = records.failed(result.job, error, result.provenance)
+        part.store.append([record])
+        made.append(record)
+        on_event(Event(part, record))
+    return made
+
+
+def grouped(part: Part) -> list[list[Job]]:
+    """The missing jobs, those that the protocol trains together side by side, in plan order."""
+    protocol = part.recipe.protocol
+    missing = {job.id for job in part.todo}
+    groups: dict[str, list[Job]] = {}
+    for job in part.jobs if protocol.WHOLE_BATCHES else part.todo:
+        groups.setdefault(protocol.batch(job), []).append(job)
+    return [group for group in groups.values() if any(job.id in missing for job in group)]

@@ -1,0 +1,28 @@
+"""Trains many heads at once: the grid points, seeds and methods of a table on frozen features.
+
+Every trial is one shared, bias-free head W (C, T). The target modality x (width D) reaches it
+through a bias-free projection P (T, D), or directly where the widths agree; auxiliary modalities
+(any number, none: unimodal) have width T. Each modality has a logit scale. The loss is the target's
+cross-entropy plus the weighted cross-entropies of the auxiliary modalities, each a mean over a
+batch of its own (Algorithm 2 of the paper); the optimizer is AdamW.
+"""
+
+from umlbench.sweep.engine import Keep, train
+from umlbench.sweep.order import Order, Replay, Shuffled
+from umlbench.sweep.schedule import Schedule, learning_rate
+from umlbench.sweep.trial import Samples, Stream, Trial, TrialResult, Weights
+
+__all__ = [
+    "Keep",
+    "Order",
+    "Replay",
+    "Samples",
+    "Schedule",
+    "Shuffled",
+    "Stream",
+    "Trial",
+    "TrialResult",
+    "Weights",
+    "learning_rate",
+    "train",
+]
