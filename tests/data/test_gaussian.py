@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+
 from umlbench.data.gaussian import Attenuation, View
 
 X = View("x", common_dim=10, private_dim=5, observed_dim=50, scale=0.5, noise_variance=0.09)

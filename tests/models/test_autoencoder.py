@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+
 from umlbench.models.autoencoder import SharedAutoencoder, StackedLinear
 from umlbench.protocols.gaussian import Adam
 

@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 from pydantic import ValidationError
+
 from umlbench.errors import UserError
 from umlbench.jobs import Context, Job
 from umlbench.protocols import gaussian

@@ -60,11 +60,17 @@ class Protocol(Interface):
     Settings: type[Closed]
     METRICS: Mapping[str, Metric]
 
-    def inputs(self, settings: Closed) -> dict[str, str]: ...
+    def inputs(self, settings: Closed) -> dict[str, str]:
+        """Fingerprints of what a cell reads, by name."""
+        ...
 
-    def batch(self, job: Job) -> str: ...
+    def batch(self, job: Job) -> str:
+        """The key of the jobs that are trained together."""
+        ...
 
-    def run(self, jobs: Sequence[Job], context: Context) -> Iterator[tuple[Job, Outcome]]: ...
+    def run(self, jobs: Sequence[Job], context: Context) -> Iterator[tuple[Job, Outcome]]:
+        """Train one batch of jobs; each is yielded as it ends."""
+        ...
 
 
 def load(name: str) -> Protocol:

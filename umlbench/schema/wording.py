@@ -103,7 +103,7 @@ def _shown(value: Any) -> str:
 
 
 def _path(data: Any, loc: Loc) -> Loc:
-    """`loc` without the parts that are not in the data: pydantic names the tried types of unions."""
+    """`loc` without the parts not in the data: pydantic names the tried types of unions."""
     path: Loc = ()
     for part in loc:
         try:

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import random
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from umlbench.errors import UserError
+from umlbench.sweep import Replay, Samples, Schedule, Shuffled, Stream, TrialResult, train
+
+SCHEDULE = Schedule(max_iterations=400, iterations=121, eval_every=10, patience=3)
+KEEP = ("losses", "val_loss", "best", "last")
+
+
+def same(a: TrialResult, b: TrialResult) -> bool:
+    """Equal to the last bit, weights and losses included."""
+
+    def equal(x: object, y: object) -> bool:
+        if isinstance(x, torch.Tensor):
+            return torch.equal(x, y)
+        if hasattr(x, "scales"):
+            return all(equal(getattr(x, f.name), getattr(y, f.name)) for f in fields(x))
+        return x == y
+
+    return all(equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+
+
+@pytest.fixture(scope="module")
+def mixed(problem):
+    """Trials that differ in everything a call allows, and what each gives alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    trials = [
+        problem.trial(
+            seed=n % 2,
+            number=n,
+            batch=(4, 8, 32)[n % 3],
+            auxiliary=(1, 0, 2)[n % 3] if n < 6 else 1,
+            learning_rate=(1e-2, 1e-1)[n % 2],
+            weight_decay=(0.0, 0.3)[n // 2 % 2],
+            learnable_scale=n % 2 == 0,
+            scale=(1.0, 3.0)[n // 3 % 2],
+        )
+        for n in range(12)
+    ]
+    alone = [train([trial], SCHEDULE, keep=KEEP)[0] for trial in trials]
+    torch.set_num_threads(before)
+    return trials, alone
+
+
+@given(seed=st.integers(0, 10**6), chunk=st.integers(1, 13))
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_stacking_and_order_do_not_change_a_bit(mixed, one_thread, seed, chunk):
+    trials, alone = mixed
+    numbers = list(range(len(trials)))
+    random.Random(seed).shuffle(numbers)
+    results = train([trials[n] for n in numbers], SCHEDULE, keep=KEEP, chunk=chunk)
+    for n, result in zip(numbers, results, strict=True):
+        assert same(result, alone[n]), n
+
+
+def test_trials_of_the_mix_end_at_different_times(mixed):
+    _, alone = mixed
+    ends = {result.iterations for result in alone}
+    assert len(ends) > 3
+    for result in alone:
+        assert len(result.losses) == result.iterations
+        assert result.stop_iteration in (None, result.iterations - 1)
+
+
+def test_what_is_kept_changes_no_figure(mixed, one_thread):
+    trials, alone = mixed
+    for bare, full in zip(train(trials, SCHEDULE), alone, strict=True):
+        assert bare.losses is bare.val_loss is bare.best is bare.last is None
+        assert bare.val_correct == full.val_correct
+        assert (bare.test_correct, bare.best_iteration) == (full.test_correct, full.best_iteration)
+
+
+def test_ties_keep_the_earlier_checkpoint_and_use_up_patience(problem):
+    constant = Samples(torch.zeros(4, 8), torch.zeros(4, dtype=torch.int64))
+    [result] = train([problem.trial(val=constant)], SCHEDULE)
+    assert result.val_correct == (4, 4, 4, 4)
+    assert (result.best_iteration, result.stop_iteration, result.iterations) == (0, 30, 31)
+
+
+def test_best_weights_give_the_test_accuracy(problem):
+    trial = problem.trial(scale=2.0)
+    [result] = train([trial], SCHEDULE, keep=("best",))
+    logits = trial.test.x @ result.best.projection.T @ result.best.head.T
+    assert result.test_correct == int((logits.argmax(1) == trial.test.y).sum())
+    assert result.test_accuracy == result.test_correct / 50
+    assert result.best_val_accuracy == result.val_accuracy[result.best_iteration // 10]
+
+
+def test_training_learns_the_classes(problem):
+    [result] = train([problem.trial()], Schedule(max_iterations=400, patience=99))
+    chance = 1 / 5
+    assert result.test_accuracy > 2 * chance
+    assert result.val_accuracy[0] < 2 * chance
+
+
+def test_a_scale_that_is_not_trained_stays(problem):
+    trials = [problem.trial(learnable_scale=flag, scale=5.0) for flag in (False, True)]
+    fixed, free = train(trials, SCHEDULE, keep=("last",))
+    assert fixed.last.scales.tolist() == [5.0, 5.0]
+    assert all(scale != 5.0 for scale in free.last.scales.tolist())
+
+
+def test_weight_zero_still_decays_and_equals_unimodal_training_of_the_target(problem):
+    silent = problem.trial(weight_decay=0.0)
+    stream = silent.auxiliary[0]
+    silent = replace(silent, auxiliary=(Stream(stream.samples, stream.order, 0.0),))
+    alone = problem.trial(weight_decay=0.0, auxiliary=0)
+    a, b = train([silent, alone], SCHEDULE, keep=("last",), dtype=torch.float64)
+    torch.testing.assert_close(a.last.head, b.last.head, rtol=1e-10, atol=1e-12)
+
+
+def test_aligned_modalities_need_no_projection(problem):
+    text = problem.sets[0]["text"]
+    trial = problem.trial(
+        target=Stream(text, Shuffled(60, 8, 0)), val=text, test=text, projection=None
+    )
+    [result] = train([trial], SCHEDULE, keep=("best",))
+    assert result.best.projection is None
+    assert result.test_accuracy > 0.5
+
+
+def test_no_trials_no_results():
+    assert train([], SCHEDULE) == []
+
+
+def broken(problem, name):
+    text = problem.sets[0]["text"]
+    image = problem.sets[0]["image"]
+    far = Replay(torch.full((200, 8), 30))
+    return {
+        "shape": lambda: problem.trial(head=torch.zeros(6, 12)),
+        "learning rate": lambda: problem.trial(learning_rate=0.0),
+        "weight decay": lambda: problem.trial(weight_decay=-1.0),
+        "val features": lambda: problem.trial(val=text),
+        "test features": lambda: problem.trial(test=Samples(image.x[:0], image.y[:0])),
+        "target labels span 0 to 5": lambda: problem.trial(
+            target=Stream(Samples(image.x, image.y + (image.y == 4)), Shuffled(30, 8, 0))
+        ),
+        "an order asks for samples 30 to 30": lambda: problem.trial(target=Stream(image, far)),
+        r"features must be \(N, width\)": lambda: Samples(image.x, image.y[:3]),
+    }[name]()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "shape",
+        "learning rate",
+        "weight decay",
+        "val features",
+        "test features",
+        "target labels span 0 to 5",
+        "an order asks for samples 30 to 30",
+    ],
+)
+def test_trials_that_cannot_be_trained_are_named(problem, message):
+    with pytest.raises(UserError, match=message):
+        train([problem.trial(), broken(problem, message)], SCHEDULE)
+
+
+def test_a_projection_that_misses_the_head_is_named(problem):
+    with pytest.raises(UserError, match="projection to 9, head of width 12"):
+        train([problem.trial(projection=torch.zeros(9, 8))], SCHEDULE)
+
+
+def test_samples_that_do_not_pair_up_are_refused():
+    with pytest.raises(UserError, match="labels of shape"):
+        Samples(torch.zeros(3, 2), torch.zeros(4, dtype=torch.int64))

@@ -1,0 +1,154 @@
+"""The official code's numbers, replayed (tests/golden/README.md)."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from umlbench.sweep import Replay, Schedule, Stream, Trial, TrialResult, train
+
+METHODS = ("unimodal", "crossmodal_random", "crossmodal_zeroshot")
+CONFIGS = tuple(f"c{n}" for n in range(8))
+C7_EQUAL = {"unimodal": 301, "crossmodal_random": 36, "crossmodal_zeroshot": 52}
+
+
+def trial_of(golden, method: str, run: dict, data: str, batches: str) -> Trial:
+    size = run["bs"]
+    streams = [
+        Stream(golden.samples(data, name), Replay(golden.tensor(f"{batches}/{order}_bs{size}")))
+        for name, order in (("img_train", "img"), ("text", "txt"))
+    ]
+    unimodal = method == "unimodal"
+    return Trial(
+        target=streams[0],
+        auxiliary=() if unimodal else (Stream(streams[1].samples, streams[1].order, run["alpha"]),),
+        val=golden.samples(data, "val"),
+        test=golden.samples(data, "test"),
+        head=golden.tensor(f"A2_init/{method}__head.weight"),
+        projection=None if unimodal else golden.tensor(f"A2_init/{method}__img_proj.weight"),
+        learning_rate=run["lr"],
+        weight_decay=run["wd"],
+        learnable_scale=run["learnable_temp"],
+    )
+
+
+def replay(golden, method: str, dtype: torch.dtype) -> dict[str, TrialResult]:
+    """All configurations of a method: one call per length of the schedule."""
+    runs = {c: golden.plain["A2"][f"f64__{method}__{c}"] for c in CONFIGS}
+    results: dict[str, TrialResult] = {}
+    for length in (12800, 301):
+        names = [c for c in CONFIGS if runs[c]["sched_max_iter"] == length]
+        trials = [trial_of(golden, method, runs[c], "A2_data", "A2_batches") for c in names]
+        schedule = Schedule(max_iterations=length, iterations=301)
+        keep = ("losses", "val_loss", "best", "last")
+        done = train(trials, schedule, dtype=dtype, keep=keep)
+        results.update(zip(names, done, strict=True))
+    return results
+
+
+def losses_of(arrays, prefix: str) -> np.ndarray:
+    names = [f"{prefix}__{m}_loss" for m in ("img", "txt")]
+    return np.stack([arrays[name] for name in names if name in arrays], 1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_float64_losses_and_outcomes_equal_the_official_ones(golden, method):
+    for config, ours in replay(golden, method, torch.float64).items():
+        equal = C7_EQUAL[method] if config == "c7" else 301
+        theirs = losses_of(golden.arrays, f"A2/{method}__{config}")
+        assert ours.losses is not None
+        assert ours.losses.shape == theirs.shape
+        np.testing.assert_allclose(ours.losses[:equal], theirs[:equal], rtol=0, atol=1e-12)
+        if equal < 301:
+            continue
+        run = golden.plain["A2"][f"f64__{method}__{config}"]
+        np.testing.assert_allclose(ours.val_accuracy, run["val_acc"], atol=1e-7)
+        assert ours.best_iteration == run["best_iter"]
+        assert ours.test_accuracy == pytest.approx(run["test_acc"], abs=1e-7)
+        val_loss = golden.arrays[f"A2/{method}__{config}__val_loss"]
+        np.testing.assert_allclose(ours.val_loss, val_loss, rtol=1e-12)
+
+
+@pytest.mark.parametrize("config", ["c0", "c5"])
+@pytest.mark.parametrize("method", METHODS)
+def test_float64_weights_equal_the_official_ones(golden, method, config):
+    ours = replay(golden, method, torch.float64)[config]
+    prefix = f"A2/{method}__{config}__"
+    for name, weights in (("last", ours.last), ("best", ours.best)):
+        assert weights is not None
+        np.testing.assert_allclose(
+            weights.head, golden.arrays[f"{prefix}{name}__head.weight"], rtol=0, atol=1e-13
+        )
+    for modality, name in enumerate(("img", "txt")[: len(ours.last.scales)]):
+        theirs = golden.arrays.get(f"{prefix}last__{name}_scale", np.ones(()))
+        assert float(ours.last.scales[modality]) == pytest.approx(float(theirs), abs=1e-13)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_float32_stays_as_close_to_float64_as_the_official_float32_does(golden, method):
+    for config, ours in replay(golden, method, torch.float32).items():
+        if config == "c7" and method != "unimodal":
+            continue
+        theirs = losses_of(golden.arrays, f"A2/{method}__{config}")
+        gap = golden.plain["A2_f32_gap"][f"{method}__{config}"]
+        for modality in range(theirs.shape[1]):
+            natural = gap[("img_loss", "txt_loss")[modality]]
+            difference = np.abs(ours.losses[:, modality].numpy() - theirs[:, modality]).max()
+            # The largest of 301 roundings is itself a draw: 1.15 x was measured.
+            assert difference < 1.3 * natural, (config, modality)
+        run = golden.plain["A2"][f"f64__{method}__{config}"]
+        np.testing.assert_allclose(ours.val_accuracy, run["val_acc"], atol=1e-7)
+        assert ours.best_iteration == run["best_iter"]
+        assert ours.test_accuracy == pytest.approx(run["test_acc"], abs=1e-7)
+
+
+@pytest.mark.parametrize("precision", ["f64", "f32"])
+@pytest.mark.parametrize(
+    "case", ["easy_p3", "easy_p10_f10", "noisy_p3_f10", "noisy_p5_f5", "not_triggered"]
+)
+def test_patience_ends_a_trial_where_it_ended_the_official_one(golden, case, precision):
+    run = golden.plain["A5"][f"{precision}__{case}"]
+    data = "A5_data" if run["data"].startswith("A5") else "A2_data"
+    schedule = Schedule(
+        max_iterations=run["sched_max_iter"],
+        iterations=run["max_iters"],
+        eval_every=run["eval_freq"],
+        patience=run["patience"],
+    )
+    dtype = torch.float64 if precision == "f64" else torch.float32
+    [ours] = train([trial_of(golden, run["method"], run, data, "A5")], schedule, dtype=dtype)
+    assert ours.stop_iteration == run["stop_iter"]
+    assert ours.iterations == run["n_train_steps"]
+    assert ours.best_iteration == run["best_iter"]
+    np.testing.assert_allclose(
+        ours.val_accuracy, golden.arrays[f"A5/{precision}__{case}__val_acc"], atol=1e-7
+    )
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("method", METHODS)
+def test_every_weight_equals_the_official_one(golden, reference, method):
+    theirs = np.load(reference / "A2_runs_f64.npz")
+    names = {"head": "head.weight", "projection": "img_proj.weight"}
+    for config, ours in replay(golden, method, torch.float64).items():
+        if config == "c7" and method != "unimodal":
+            continue
+        for moment, weights in (("last", ours.last), ("best", ours.best)):
+            for ours_name, name in names.items():
+                key = f"{method}__{config}__{moment}__{name}"
+                if key in theirs:
+                    mine = getattr(weights, ours_name)
+                    np.testing.assert_allclose(mine, theirs[key], rtol=0, atol=1e-13)
+
+
+@pytest.mark.real
+def test_the_subset_is_cut_from_the_full_set(golden, reference):
+    data = np.load(reference / "A2_runs_f64.npz")
+    for key, value in golden.arrays.items():
+        if key.startswith("A2/"):
+            np.testing.assert_array_equal(value, data[key.removeprefix("A2/")])
+    summary = json.loads((reference / "A2_summary.json").read_text())
+    assert golden.plain["A2_f32_gap"] == summary["f32_vs_f64_max_abs_gap"]

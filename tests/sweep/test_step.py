@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from umlbench.models.head import SharedHead
+from umlbench.sweep.step import Batch, Parameters, Rates, Stack, folding_pays, gradients
+
+K, C, D, T, ROWS = 3, 4, 5, 6, (7, 2, 3)
+
+
+def stack_of(projected: bool, auxiliary: int) -> tuple[Parameters, Batch]:
+    g = torch.Generator().manual_seed(1)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+    rows = ROWS[: 1 + auxiliary]
+    scales = 1 + draw(K, len(rows)) / 4
+    parameters = Parameters(draw(K, C, T), scales, draw(K, T, D) if projected else None)
+    modality = torch.arange(len(rows)).repeat_interleave(torch.tensor(rows))
+    batch = Batch(
+        draw(K, rows[0], D if projected else T),
+        tuple(draw(K, n, T) for n in rows[1:]),
+        torch.randint(0, C, (K, sum(rows), 1), generator=g),
+        (torch.tensor([1.0, 0.3, 1.7], dtype=torch.float64) / torch.tensor(ROWS))[modality]
+        .expand(K, -1)
+        .unsqueeze(2),
+        modality,
+    )
+    return parameters, batch
+
+
+def by_autograd(parameters: Parameters, batch: Batch, k: int) -> list[torch.Tensor]:
+    projection = None if parameters.projection is None else parameters.projection[k]
+    model = SharedHead(parameters.head[k], projection, parameters.scales[k].tolist(), True)
+    logits = torch.cat(model(batch.target[k], *(x[k] for x in batch.auxiliary)))
+    losses = cross_entropy(logits, batch.labels[k, :, 0], reduction="none")
+    (losses * batch.weights[k, :, 0]).sum().backward()
+    names = ("head", "scales", "projection")
+    return [p.grad for p in (getattr(model, name) for name in names) if p is not None]
+
+
+@pytest.mark.parametrize("auxiliary", [0, 1, 2])
+@pytest.mark.parametrize(("projected", "fold"), [(False, False), (True, False), (True, True)])
+def test_gradients_equal_those_of_autograd(projected, fold, auxiliary):
+    parameters, batch = stack_of(projected, auxiliary)
+    out = Parameters(*(None if p is None else torch.full_like(p, 9.0) for p in parameters))
+    gradients(parameters, batch, out, fold)
+    for k in range(K):
+        ours = [p[k] for p in out if p is not None]
+        for mine, theirs in zip(ours, by_autograd(parameters, batch, k), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
+
+
+def test_folding_needs_a_projection():
+    parameters, batch = stack_of(False, 0)
+    with pytest.raises(ValueError, match="nothing to fold"):
+        gradients(parameters, batch, parameters, True)
+
+
+def test_folding_pays_where_classes_are_few_and_batches_large():
+    assert not folding_pays(8, 10, 128, 64)
+    assert folding_pays(32, 10, 128, 64)
+    assert not folding_pays(32, 1000, 3200, 384)
+
+
+def test_update_equals_torch_adamw_and_leaves_fixed_scales_alone():
+    g = torch.Generator().manual_seed(2)
+    start = [torch.randn(2, 3, 4, generator=g, dtype=torch.float64), torch.ones(2, 2).double()]
+    stack = Stack(start[0].clone(), start[1].clone(), None)
+    settings = [(1e-2, 0.1, True), (1e-1, 0.3, False)]
+    models = [[torch.nn.Parameter(p[k].clone()) for p in start] for k in range(2)]
+    steps = torch.arange(1.0, 31.0, dtype=torch.float64)
+    lr, wd, learnable = torch.tensor(settings, dtype=torch.float64).T
+    rates = Rates.of(steps, lr.expand(30, 2), wd, learnable)
+    optimizers = [
+        torch.optim.AdamW(model if flag else model[:1], lr=lr, weight_decay=wd)
+        for model, (lr, wd, flag) in zip(models, settings, strict=True)
+    ]
+    for step in range(30):
+        for part, values in enumerate((stack.gradient.head, stack.gradient.scales)):
+            values.normal_(generator=g)
+            for k in range(2):
+                models[k][part].grad = values[k].clone()
+        stack.update(rates, step)
+        for optimizer in optimizers:
+            optimizer.step()
+    for k in range(2):
+        torch.testing.assert_close(stack.values.head[k], models[k][0].data, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(stack.values.scales[k], models[k][1].data, rtol=1e-12, atol=1e-14)
+    assert torch.equal(stack.values.scales[1], start[1][1])
