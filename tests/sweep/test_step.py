@@ -5,7 +5,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from umlbench.models.head import SharedHead
-from umlbench.sweep.step import Batch, Parameters, Rates, Stack, folding_pays, gradients
+from umlbench.sweep import Schedule, learning_rate
+from umlbench.sweep.step import Batch, Parameters, Stack, folding_pays, gradients
 
 K, C, D, T, ROWS = 3, 4, 5, 6, (7, 2, 3)
 
@@ -66,28 +67,32 @@ def test_folding_pays_where_classes_are_few_and_batches_large():
     assert not folding_pays(32, 1000, 3200, 384)
 
 
-def test_update_equals_torch_adamw_and_leaves_fixed_scales_alone():
+def test_update_equals_torch_adamw_and_leaves_fixed_scales_alone(problem):
     g = torch.Generator().manual_seed(2)
+    schedule = Schedule(max_iterations=100)
     start = [torch.randn(2, 3, 4, generator=g, dtype=torch.float64), torch.ones(2, 2).double()]
-    stack = Stack(start[0].clone(), start[1].clone(), None)
     settings = [(1e-2, 0.1, True), (1e-1, 0.3, False)]
+    trials = [
+        problem.trial(learning_rate=lr, weight_decay=wd, learnable_scale=flag)
+        for lr, wd, flag in settings
+    ]
+    stack = Stack(Parameters(start[0].clone(), start[1].clone(), None), trials)
     models = [[torch.nn.Parameter(p[k].clone()) for p in start] for k in range(2)]
-    steps = torch.arange(1.0, 31.0, dtype=torch.float64)
-    lr, wd, learnable = torch.tensor(settings, dtype=torch.float64).T
-    rates = Rates.of(steps, lr.expand(30, 2), wd, learnable)
     optimizers = [
-        torch.optim.AdamW(model if flag else model[:1], lr=lr, weight_decay=wd)
+        torch.optim.AdamW(model if flag else model[:1], lr=lr, weight_decay=wd, foreach=False)
         for model, (lr, wd, flag) in zip(models, settings, strict=True)
     ]
-    for step in range(30):
+    for step in range(60):
         for part, values in enumerate((stack.gradient.head, stack.gradient.scales)):
             values.normal_(generator=g)
             for k in range(2):
                 models[k][part].grad = values[k].clone()
-        stack.update(rates, step)
-        for optimizer in optimizers:
+        stack.update(step, schedule)
+        for optimizer, (base, _, _) in zip(optimizers, settings, strict=True):
+            optimizer.param_groups[0]["lr"] = learning_rate(step, base, schedule)
             optimizer.step()
     for k in range(2):
-        torch.testing.assert_close(stack.values.head[k], models[k][0].data, rtol=1e-12, atol=1e-14)
-        torch.testing.assert_close(stack.values.scales[k], models[k][1].data, rtol=1e-12, atol=1e-14)
+        ours = (stack.values.head[k], stack.values.scales[k])
+        for mine, theirs in zip(ours, models[k], strict=True):
+            torch.testing.assert_close(mine, theirs.data, rtol=1e-13, atol=1e-14)
     assert torch.equal(stack.values.scales[1], start[1][1])

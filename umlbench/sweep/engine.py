@@ -11,8 +11,8 @@ from torch import Tensor
 
 from umlbench.errors import UserError
 from umlbench.sweep.order import Order
-from umlbench.sweep.schedule import Schedule, learning_rate
-from umlbench.sweep.step import Batch, Rates, Stack, cross_entropy, folding_pays, gradients
+from umlbench.sweep.schedule import Schedule
+from umlbench.sweep.step import Batch, Parameters, Stack, cross_entropy, folding_pays, gradients
 from umlbench.sweep.trial import Samples, Stream, Trial, TrialResult, Weights, check
 
 Keep = Literal["losses", "val_loss", "best", "last"]
@@ -80,11 +80,11 @@ def _budget(device: torch.device) -> int:
 
 
 def _bytes(trial: Trial, dtype: torch.dtype) -> int:
-    """Memory of one trial in a stack: values, gradient, two moments, scratch, best; activations."""
+    """Memory of one trial in a stack: values, gradient, two moments, best; activations."""
     parameters = trial.head.numel()
     parameters += 0 if trial.projection is None else trial.projection.numel()
     widths = trial.target.samples.x.shape[1] + 2 * trial.head.shape[1] + 4 * trial.head.shape[0]
-    return (6 * parameters + sum(trial.batch_sizes) * widths) * dtype.itemsize
+    return (5 * parameters + sum(trial.batch_sizes) * widths) * dtype.itemsize
 
 
 class _Table:
@@ -167,11 +167,12 @@ class _Run:
         modalities = len(self.trials[0].streams)
         scales = torch.tensor([[t.scale] * modalities for t in self.trials])
         projections = [t.projection for t in self.trials if t.projection is not None]
-        return Stack(
+        values = Parameters(
             self.loaded.parameter([t.head for t in self.trials]),
             scales.to(self.loaded.device, self.loaded.dtype),
             self.loaded.parameter(projections) if projections else None,
         )
+        return Stack(values, self.trials)
 
     def finish(self) -> list[TrialResult]:
         """Trains to the end and evaluates the best weights on the test sets."""
@@ -189,14 +190,14 @@ class _Run:
 
     def _advance(self, span: range) -> None:
         """Trains the live trials through the iterations of `span`."""
-        rates, weights = self._rates(span), self._loss_weights()
+        weights = self._loss_weights()
         rows = [
             table.rows([s.samples for s in streams], [s.order for s in streams], span)
             for table, streams in zip(self.tables, self._streams(), strict=True)
         ]
         labels = torch.cat([t.y[r] for t, r in zip(self.tables, rows, strict=True)], 2)[..., None]
         kept: list[Tensor] = []
-        for step in range(len(span)):
+        for step, iteration in enumerate(span):
             target, *auxiliary = (
                 table.x.index_select(0, r[step].view(-1)).view(*r.shape[1:], -1)
                 for table, r in zip(self.tables, rows, strict=True)
@@ -205,7 +206,7 @@ class _Run:
             logits = gradients(self.stack.values, batch, self.stack.gradient, self.fold)
             if "losses" in self.keep:
                 kept.append(self._losses(logits, labels[step]))
-            self.stack.update(rates, step)
+            self.stack.update(iteration, self.schedule)
         self._close(span, kept)
 
     def _close(self, span: range, losses: list[Tensor]) -> None:
@@ -228,18 +229,6 @@ class _Run:
         ]
         rows = torch.tensor(per_row, dtype=torch.float64)[..., None]
         return rows.to(self.loaded.device, self.loaded.dtype)
-
-    def _rates(self, span: range) -> Rates:
-        alive = self._alive()
-        curves = {
-            base: [learning_rate(i, base, self.schedule) for i in span]
-            for base in {t.learning_rate for t in alive}
-        }
-        rates = torch.tensor([curves[t.learning_rate] for t in alive], dtype=torch.float64).T
-        decay = torch.tensor([t.weight_decay for t in alive], dtype=torch.float64)
-        learnable = torch.tensor([t.learnable_scale for t in alive])
-        steps = torch.arange(span.start + 1, span.stop + 1, dtype=torch.float64)
-        return Rates.of(steps, rates, decay, learnable).to(self.stack.values.head)
 
     def _losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean loss (K, M) of every modality's batch."""
@@ -294,7 +283,7 @@ class _Run:
                 self.progress[self.live[position]].last = self._weights(position)
         staying = [p for p in range(len(self.live)) if p not in set(positions)]
         if positions and staying:
-            self.stack.select(torch.tensor(staying, device=self.loaded.device))
+            self.stack.select(staying)
         self.live = [self.live[p] for p in staying]
 
     def _result(self, trial: Trial, progress: _Progress) -> TrialResult:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+from umlbench.sweep.schedule import Schedule, learning_rate
+from umlbench.sweep.trial import Trial
 
 
 class Parameters(NamedTuple):
@@ -128,79 +129,68 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return -logits.log_softmax(-1).gather(-1, labels).squeeze(-1)
 
 
-@dataclass(frozen=True)
-class Rates:
-    """Per trial, for a run of iterations: what AdamW multiplies by, each (iterations, K).
+class Group(NamedTuple):
+    """What AdamW takes in one call: all tensors of the trials that share rate and decay."""
 
-    p <- p * decay - m / (sqrt(v) * slope + offset) is AdamW's update with its learning rate and
-    both bias corrections folded into two factors, so that it takes one pass less. Fixed scales
-    have neither gradient nor decay.
-    """
-
-    decay: Tensor
-    scale_decay: Tensor
-    slope: Tensor
-    offset: Tensor
-    learnable: Tensor  # (K, 1): 1 where a trial's scales are trained, else 0
-
-    @classmethod
-    def of(cls, steps: Tensor, rates: Tensor, decay: Tensor, learnable: Tensor) -> Rates:
-        """From step counts (n,) from 1 on, learning rates (n, K), decays (K,), flags (K,)."""
-        first = (1 - BETA1**steps).unsqueeze(1) / rates
-        second = (1 - BETA2**steps).sqrt().unsqueeze(1)
-        flags = learnable.to(rates.dtype)
-        shrink = rates * decay
-        return cls(
-            decay=1 - shrink,
-            scale_decay=1 - shrink * flags,
-            slope=first / second,
-            offset=EPSILON * first,
-            learnable=flags.unsqueeze(1),
-        )
-
-    def to(self, like: Tensor) -> Rates:
-        """The same on the device and in the precision of `like`."""
-        moved = {f.name: getattr(self, f.name).to(like.device, like.dtype) for f in fields(self)}
-        return Rates(**moved)
+    values: list[Tensor]
+    gradients: list[Tensor]
+    means: list[Tensor]
+    squares: list[Tensor]
 
 
 class Stack:
     """Parameters, gradients and moments of K trials, and AdamW on them."""
 
-    def __init__(self, head: Tensor, scales: Tensor, projection: Tensor | None) -> None:
-        values = Parameters(head, scales, projection)
-        self._load(values, _like(values), _like(values))
+    def __init__(self, values: Parameters, trials: Sequence[Trial]) -> None:
+        self._steps = values.head.new_zeros((), dtype=torch.float32)
+        self._load(values, _like(values), _like(values), trials)
 
-    def _load(self, values: Parameters, mean: Parameters, square: Parameters) -> None:
-        self.values, self._mean, self._square = values, mean, square
-        self.gradient, self._scratch = _like(values), _like(values)
+    def _load(
+        self, values: Parameters, mean: Parameters, square: Parameters, trials: Sequence[Trial]
+    ) -> None:
+        self.values, self.gradient = values, _like(values)
+        self._mean, self._square, self._trials = mean, square, trials
+        self._groups: dict[tuple[float, float], Group] = {}
+        for k, trial in enumerate(trials):
+            key = (trial.learning_rate, trial.weight_decay)
+            group = self._groups.setdefault(key, Group([], [], [], []))
+            for tensors, kind in zip(group, (values, self.gradient, mean, square), strict=True):
+                tensors.extend(_trained(kind, k, trial))
 
-    def select(self, rows: Tensor) -> None:
-        """Drops the trials that are not in `rows`; the others keep their state bit by bit."""
+    def select(self, positions: Sequence[int]) -> None:
+        """Drops the trials not at `positions`; the others keep their state bit by bit."""
+        rows = torch.tensor(positions, device=self.values.head.device)
         kinds = (self.values, self._mean, self._square)
-        self._load(*(_map(kind, lambda part: part.index_select(0, rows)) for kind in kinds))
+        kept = (_map(kind, lambda part: part.index_select(0, rows)) for kind in kinds)
+        self._load(*kept, [self._trials[p] for p in positions])
 
-    def update(self, rates: Rates, step: int) -> None:
-        """AdamW at row `step` of `rates`; decoupled decay on everything, as in torch."""
-        self.gradient.scales.mul_(rates.learnable)
-        decay, scale_decay = rates.decay[step], rates.scale_decay[step]
-        decays = Parameters(decay, scale_decay, decay)
-        kinds = (self.values, self.gradient, self._mean, self._square, self._scratch, decays)
-        slope, offset = rates.slope[step, :, None], rates.offset[step, :, None]
-        for *parts, shrink in zip(*kinds, strict=True):
-            if parts[0] is not None:
-                _adamw([part.flatten(1) for part in parts], shrink[:, None], slope, offset)
+    def update(self, iteration: int, schedule: Schedule) -> None:
+        """AdamW with the rate of `iteration`; decoupled decay on everything that is trained.
+
+        The operator is the one behind `torch.optim.AdamW(fused=True)`: one pass over memory. The
+        optimizer's own bookkeeping would cost more than the arithmetic of a small head.
+        """
+        self._steps.add_(1)
+        for (base, decay), group in self._groups.items():
+            torch._fused_adamw_(
+                *group,
+                [],
+                [self._steps] * len(group.values),
+                lr=learning_rate(iteration, base, schedule),
+                beta1=0.9,
+                beta2=0.999,
+                weight_decay=decay,
+                eps=1e-8,
+                amsgrad=False,
+                maximize=False,
+            )
 
 
-def _adamw(parts: Sequence[Tensor], decay: Tensor, slope: Tensor, offset: Tensor) -> None:
-    """The update of `Rates` for one kind of parameter (K, n), factors (K, 1), in seven passes."""
-    values, gradient, mean, square, scratch = parts
-    mean.lerp_(gradient, 1 - BETA1)
-    square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-    torch.sqrt(square, out=scratch)
-    torch.addcmul(offset, scratch, slope, out=scratch)
-    values.mul_(decay)
-    values.addcdiv_(mean, scratch, value=-1)
+def _trained(parameters: Parameters, position: int, trial: Trial) -> list[Tensor]:
+    """The tensors of one trial that AdamW changes: a fixed scale has no gradient and no decay."""
+    head, scales, projection = parameters
+    parts = [head, scales if trial.learnable_scale else None, projection]
+    return [part[position] for part in parts if part is not None]
 
 
 def _map(parameters: Parameters, change: Callable[[Tensor], Tensor]) -> Parameters:
