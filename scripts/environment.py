@@ -35,7 +35,8 @@ def main(target: Path) -> None:
     install = [python, "-m", "uv", "pip", "install", "--quiet", "--python", python]
     install += ["--constraint", str(ROOT / "constraints.txt")]
     if wheel:
-        # The index's torchvision is built for CUDA; umlbench.encoders.torchvision_import mends that.
+        # The index's torchvision is built for CUDA; umlbench.encoders.torchvision_import
+        # mends that.
         _run([*install, wheel], "the CPU wheel of torch did not install", environment)
     _run([*install, "--editable", f"{ROOT}[dev]"], "installing umlbench failed", environment)
     kind = wheel or "torch from the package index"

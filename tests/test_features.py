@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+
 from umlbench import features
 from umlbench.data.samples import Samples
 from umlbench.errors import StorageError, UserError

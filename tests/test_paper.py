@@ -7,6 +7,7 @@ from statistics import fmean
 
 import pytest
 import yaml
+
 from umlbench import paper, resources
 from umlbench.claims import Ordering, Statement
 from umlbench.errors import MissingInput, UserError

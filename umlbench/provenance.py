@@ -36,8 +36,8 @@ def commit() -> str | None:
 
 def _git(root: Path, *args: str) -> str | None:
     try:
-        done = subprocess.run(  # noqa: S603
-            ["git", *args],  # noqa: S607
+        done = subprocess.run(
+            ["git", *args],
             cwd=root,
             capture_output=True,
             text=True,

@@ -7,6 +7,7 @@ import pytest
 import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from umlbench.analysis import fisher
 from umlbench.analysis.fisher import Information, Modality
 from umlbench.errors import UserError

@@ -2,6 +2,7 @@ import hashlib
 from collections import Counter
 
 import pytest
+
 from umlbench import data
 from umlbench.data.digits import CLASSES
 from umlbench.errors import UserError

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from umlbench.data.few_shot import class_means, few_shot, text_rows
+
+from umlbench.data.few_shot import few_shot, text_rows
 from umlbench.errors import UserError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -76,13 +76,6 @@ def test_text_rows_follow_the_seed_and_none_keeps_all():
     labels = [0] * 30 + [1] * 30
     assert len({text_rows(labels, shots=5, seed=seed) for seed in (1, 2, 3)}) == 3
     assert text_rows(labels, shots=None, seed=1) == tuple(range(60))
-
-
-def test_class_means_average_raw_rows():
-    x = torch.tensor([[1.0, 0.0], [3.0, 2.0], [10.0, 20.0]])
-    means, labels = class_means(x, torch.tensor([4, 4, 2]))
-    assert labels.tolist() == [2, 4]
-    assert means.tolist() == [[10.0, 20.0], [2.0, 1.0]]
 
 
 def published_split(name):

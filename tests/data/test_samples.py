@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from umlbench.data.samples import Samples, content_digest
 from umlbench.errors import UserError
 

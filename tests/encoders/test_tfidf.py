@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from umlbench import data, encoders
 from umlbench.data.samples import Samples
 from umlbench.errors import UserError

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
+
 from umlbench import protocols
 from umlbench.analysis import fisher
 from umlbench.jobs import Context, Job

@@ -41,8 +41,9 @@ def reference() -> Path:
     return REFERENCE
 
 
-@pytest.fixture
+@pytest.fixture(scope="module", autouse=True)
 def one_thread():
+    """Small products lose by threads, and on one thread results are equal to the bit."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

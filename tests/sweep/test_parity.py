@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -35,8 +36,13 @@ def trial_of(golden, method: str, run: dict, data: str, batches: str) -> Trial:
     )
 
 
-def replay(golden, method: str, dtype: torch.dtype) -> dict[str, TrialResult]:
+@pytest.fixture(scope="module")
+def replay(golden):
     """All configurations of a method: one call per length of the schedule."""
+    return cache(partial(replayed, golden))
+
+
+def replayed(golden, method: str, dtype: torch.dtype) -> dict[str, TrialResult]:
     runs = {c: golden.plain["A2"][f"f64__{method}__{c}"] for c in CONFIGS}
     results: dict[str, TrialResult] = {}
     for length in (12800, 301):
@@ -55,8 +61,8 @@ def losses_of(arrays, prefix: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_float64_losses_and_outcomes_equal_the_official_ones(golden, method):
-    for config, ours in replay(golden, method, torch.float64).items():
+def test_float64_losses_and_outcomes_equal_the_official_ones(golden, replay, method):
+    for config, ours in replay(method, torch.float64).items():
         equal = C7_EQUAL[method] if config == "c7" else 301
         theirs = losses_of(golden.arrays, f"A2/{method}__{config}")
         assert ours.losses is not None
@@ -74,8 +80,8 @@ def test_float64_losses_and_outcomes_equal_the_official_ones(golden, method):
 
 @pytest.mark.parametrize("config", ["c0", "c5"])
 @pytest.mark.parametrize("method", METHODS)
-def test_float64_weights_equal_the_official_ones(golden, method, config):
-    ours = replay(golden, method, torch.float64)[config]
+def test_float64_weights_equal_the_official_ones(golden, replay, method, config):
+    ours = replay(method, torch.float64)[config]
     prefix = f"A2/{method}__{config}__"
     for name, weights in (("last", ours.last), ("best", ours.best)):
         assert weights is not None
@@ -88,8 +94,8 @@ def test_float64_weights_equal_the_official_ones(golden, method, config):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_float32_stays_as_close_to_float64_as_the_official_float32_does(golden, method):
-    for config, ours in replay(golden, method, torch.float32).items():
+def test_float32_stays_as_close_to_float64_as_the_official_float32_does(golden, replay, method):
+    for config, ours in replay(method, torch.float32).items():
         if config == "c7" and method != "unimodal":
             continue
         theirs = losses_of(golden.arrays, f"A2/{method}__{config}")
@@ -130,10 +136,10 @@ def test_patience_ends_a_trial_where_it_ended_the_official_one(golden, case, pre
 
 @pytest.mark.real
 @pytest.mark.parametrize("method", METHODS)
-def test_every_weight_equals_the_official_one(golden, reference, method):
+def test_every_weight_equals_the_official_one(replay, reference, method):
     theirs = np.load(reference / "A2_runs_f64.npz")
     names = {"head": "head.weight", "projection": "img_proj.weight"}
-    for config, ours in replay(golden, method, torch.float64).items():
+    for config, ours in replay(method, torch.float64).items():
         if config == "c7" and method != "unimodal":
             continue
         for moment, weights in (("last", ours.last), ("best", ours.best)):

@@ -10,16 +10,12 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from umlbench.errors import UserError
 from umlbench.seeds import numpy_stream
-
-if TYPE_CHECKING:
-    import torch
 
 VAL_SHOTS = 4  # the published draws keep at most this many validation images a class
 
@@ -62,18 +58,6 @@ def text_rows(labels: ArrayLike, *, shots: int | None, seed: int) -> tuple[int, 
     stream = numpy_stream("texts", seed)
     orders = [stream.permutation(np.flatnonzero(values == label)) for label in np.unique(values)]
     return tuple(int(row) for order in orders for row in order[:shots])
-
-
-def class_means(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """One mean row per class (text shots "average"): x (n, d), y (n,) -> (classes, d), (classes,).
-
-    Rows are averaged as they are, not normalised; a class without a row gets none.
-    """
-    import torch
-
-    labels = torch.unique(y)
-    means = [x[y == label].mean(dim=0) for label in labels]
-    return (torch.stack(means) if means else x[:0]), labels
 
 
 def _draw(labels: NDArray[np.int64], shots: int, generator: random.Random) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ Only torchvision.ops and its own image decoder stay unusable; PIL decodes.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Any
 
 _SCHEMAS = (
@@ -19,9 +20,9 @@ _libraries: list[Any] = []  # a schema lives as long as the library that defined
 
 
 def mend_torchvision() -> bool:
-    """Make `import torchvision` succeed; whether that took a mend. Call before timm or open_clip."""
+    """Make torchvision importable before timm or open_clip are; whether that took a mend."""
     try:
-        import torchvision  # noqa: F401
+        import_module("torchvision")
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
@@ -35,6 +36,5 @@ def mend_torchvision() -> bool:
     for schema in _SCHEMAS:
         library.define(schema)
     _libraries.append(library)
-    import torchvision  # noqa: F401
-
+    import_module("torchvision")
     return True

@@ -31,8 +31,9 @@ def train(
     """Trains every trial (Algorithm 2 of the paper, frozen encoders); results in their order.
 
     Trials with equal batch sizes are stacked, at most `chunk` at a time (by default as many as
-    cache or device memory hold). Which trials share a stack does not change what a trial computes;
-    on the CPU with one thread not even its last bit. `keep` names what a result shall hold besides
+    cache or device memory hold). Which trials share a stack does not change what a trial computes:
+    in float32 on one CPU thread not a bit of it, elsewhere no more than the order of summation in
+    a matrix product does. `keep` names what a result shall hold besides
     the figures. Raises UserError for trials that cannot be trained together.
     """
     check(trials)

@@ -160,9 +160,11 @@ class Stack:
     def select(self, positions: Sequence[int]) -> None:
         """Drops the trials not at `positions`; the others keep their state bit by bit."""
         rows = torch.tensor(positions, device=self.values.head.device)
-        kinds = (self.values, self._mean, self._square)
-        kept = (_map(kind, lambda part: part.index_select(0, rows)) for kind in kinds)
-        self._load(*kept, [self._trials[p] for p in positions])
+        values, mean, square = (
+            _map(kind, lambda part: part.index_select(0, rows))
+            for kind in (self.values, self._mean, self._square)
+        )
+        self._load(values, mean, square, [self._trials[p] for p in positions])
 
     def update(self, iteration: int, schedule: Schedule) -> None:
         """AdamW with the rate of `iteration`; decoupled decay on everything that is trained.
