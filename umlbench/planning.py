@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -74,7 +73,8 @@ def _part(recipe: Recipe, results: Path, fresh: bool, limit: int | None) -> Part
     inputs, missing = _inputs(recipe)
     jobs = tuple(recipe.jobs(inputs))[:limit]
     done = set() if fresh else stored.done()
-    todo = tuple(job for job in jobs if job.id not in done)
+    # Cells that differ in nothing the protocol reads are one job (unimodal under two text types).
+    todo = tuple({job.id: job for job in reversed(jobs) if job.id not in done}.values())[::-1]
     return Part(recipe, store, stored, jobs, todo, missing, _seconds_per_job(stored))
 
 
@@ -95,5 +95,5 @@ def _inputs(recipe: Recipe) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]
 
 
 def _seconds_per_job(stored: Stored) -> float | None:
-    seconds: Iterable[float] = [sum(r.seconds.values()) for r in stored.records if r.seconds]
+    seconds = [sum(record.seconds.values()) for record in stored.records if record.ok]
     return fmean(seconds) if seconds else None

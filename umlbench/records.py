@@ -11,9 +11,10 @@ import fcntl
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -68,39 +69,46 @@ class Record:
         return {k: v for k, v in plain.items() if k not in ("seconds", "finished", "provenance")}
 
 
-def succeeded(job: Job, outcome: Outcome, provenance: Mapping[str, Any]) -> Record:
-    """The record of a finished job."""
+def succeeded(
+    job: Job,
+    outcome: Outcome,
+    provenance: Mapping[str, Any],
+    seconds: Mapping[str, float] | None = None,
+) -> Record:
+    """The record of a finished job; `seconds` by stage, without it the outcome's own.
+
+    Raises `TypeError` where the outcome holds what is no plain value (a tensor, a NumPy scalar).
+    """
     return Record(
-        **_common(job),
+        **_common(job, provenance, outcome.seconds if seconds is None else seconds),
         status="ok",
         metrics=_short(dict(outcome.metrics)),
         curves=tuple(
-            Curve(c.axis, tuple(_short(list(c.points))), _short(dict(c.values)))
+            Curve(
+                c.axis,
+                tuple(_short(c.points)),
+                {name: tuple(_short(values)) for name, values in c.values.items()},
+            )
             for c in outcome.curves
         ),
-        selection=_short(dict(outcome.selection)) if outcome.selection is not None else None,
-        trials=_short(dict(outcome.trials)) if outcome.trials is not None else None,
+        selection=None if outcome.selection is None else _short(dict(outcome.selection)),
+        trials=None if outcome.trials is None else _short(dict(outcome.trials)),
         features=dict(outcome.features),
-        seconds={name: round(value, 3) for name, value in outcome.seconds.items()},
-        finished=_now(),
-        provenance=provenance,
     )
 
 
-def failed(job: Job, error: BaseException, provenance: Mapping[str, Any]) -> Record:
-    """The record of a job that raised; its paths are cut to their last part."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    words = [Path(word).name if word.startswith(("/", "'/")) else word for word in text.split(" ")]
+def failed(
+    job: Job, error: str, provenance: Mapping[str, Any], seconds: Mapping[str, float] | None = None
+) -> Record:
+    """The record of a job without a figure; paths in `error` are cut to their last part."""
     return Record(
-        **_common(job),
-        status="failed",
-        error=" ".join(words)[:500],
-        finished=_now(),
-        provenance=provenance,
+        **_common(job, provenance, seconds or {}), status="failed", error=_no_folders(error)[:500]
     )
 
 
-def _common(job: Job) -> dict[str, Any]:
+def _common(
+    job: Job, provenance: Mapping[str, Any], seconds: Mapping[str, float]
+) -> dict[str, Any]:
     return {
         "id": job.id,
         "recipe": job.recipe,
@@ -108,7 +116,18 @@ def _common(job: Job) -> dict[str, Any]:
         "seed": job.seed,
         "spec": job.spec,
         "inputs": dict(job.inputs),
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "finished": _now(),
+        "provenance": dict(provenance),
     }
+
+
+_FOLDERS = re.compile(r"(?<![\w./~])(?:file://)?(?:/[^/\s'\"<>|:()]+)*/(?=[^/\s])")
+
+
+def _no_folders(text: str) -> str:
+    """One line without the folders of absolute paths, which name users and machines."""
+    return _FOLDERS.sub("", " ".join(text.split()).replace(str(Path.home()), "~"))
 
 
 def _now() -> str:
@@ -119,11 +138,13 @@ def _short(value: Any) -> Any:
     """Floats to `DIGITS` significant digits, all through plain containers; NaN becomes null."""
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _short(item) for key, item in value.items()}
+    if isinstance(value, Mapping):
+        return {str(key): _short(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_short(item) for item in value]
-    return value
+    if value is None or isinstance(value, int | str):
+        return value
+    raise TypeError(f"{type(value).__name__} is no plain value")
 
 
 @dataclass(frozen=True)
@@ -160,7 +181,7 @@ class Store:
         except FileNotFoundError:
             return Stored(())
         except OSError as error:
-            raise self._error(error) from error
+            raise self._error("read", error) from error
         records, problems = [], []
         lines = text.split(b"\n")
         for number, line in enumerate(lines, start=1):
@@ -168,7 +189,7 @@ class Store:
                 continue
             try:
                 records.append(_record(json.loads(line)))
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
                 torn = number == len(lines)
                 what = "torn last line, ignored" if torn else f"not a record, ignored ({error})"
                 problems.append(f"{self.path.name}:{number}: {what}")
@@ -201,19 +222,19 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
             fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         except OSError as error:
-            raise self._error(error) from error
+            raise self._error("write", error) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield fd
         except OSError as error:
-            raise self._error(error) from error
+            raise self._error("write", error) from error
         finally:
             os.close(fd)
 
-    def _error(self, error: OSError) -> StorageError:
-        message = f"cannot write records to {self.path}: {error.strerror or error}"
+    def _error(self, verb: str, error: OSError) -> StorageError:
+        message = f"cannot {verb} the records in {self.path}: {error.strerror or error}"
         hint = "free space or name another folder with --results; records stored so far are kept"
-        return StorageError(message, hint)
+        return StorageError(message, hint if verb == "write" else "")
 
 
 def _whole_lines(fd: int) -> int:
@@ -243,18 +264,38 @@ def _write(fd: int, data: bytes) -> None:
 
 
 def _line(record: Record) -> str:
-    plain = {key: value for key, value in asdict(record).items() if value not in (None, {}, ())}
-    return json.dumps(plain, separators=(",", ":"), allow_nan=False) + "\n"
+    """A record as JSON, without the fields that hold nothing but their default."""
+    kept = {
+        name: value
+        for name, value in asdict(record).items()
+        if name in _REQUIRED or value != _DEFAULTS[name]
+    }
+    return json.dumps(kept, separators=(",", ":"), allow_nan=False) + "\n"
+
+
+_DEFAULTS = {
+    f.name: f.default_factory() if f.default_factory is not MISSING else f.default
+    for f in fields(Record)
+}
+_REQUIRED = {name for name, value in _DEFAULTS.items() if value is MISSING} | {"schema"}
+_OBJECTS = ("cell", "spec", "inputs", "metrics", "features", "seconds", "provenance")
 
 
 def _record(plain: Any) -> Record:
+    """The record in a line's JSON; `ValueError` says what is wrong with it."""
     if not isinstance(plain, dict):
-        raise TypeError("not a JSON object")
-    if plain.get("schema", 0) > SCHEMA:
+        raise ValueError("not a JSON object")
+    absent = [name for name in _DEFAULTS if name in _REQUIRED and name not in plain]
+    if absent:
+        raise ValueError(f"without {', '.join(absent)}")
+    if not isinstance(plain["schema"], int) or plain["schema"] > SCHEMA:
         raise ValueError(f"schema {plain['schema']} is newer than this umlbench reads")
-    known = {f.name for f in fields(Record)}
+    wrong = [name for name in _OBJECTS if not isinstance(plain.get(name, {}), dict)]
+    if wrong:
+        raise ValueError(f"{wrong[0]} is not an object")
     curves = tuple(
         Curve(c["axis"], tuple(c["points"]), {k: tuple(v) for k, v in c["values"].items()})
         for c in plain.get("curves", ())
     )
-    return Record(**{k: v for k, v in plain.items() if k in known} | {"curves": curves})
+    known = {name: plain[name] for name in _DEFAULTS if name in plain}
+    return Record(**known | {"curves": curves})

@@ -7,12 +7,13 @@ of which one is missing is withheld.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from umlbench import paper, selection
-from umlbench.claims import Axes, Samples, Statement, Verdict, mean_over
+from umlbench.claims import Axes, Judged, Samples, Statement, Verdict, mean_over
+from umlbench.errors import UserError
 from umlbench.paper import PaperTable
 from umlbench.protocols import Metric
 from umlbench.recipe import Recipe
@@ -21,6 +22,7 @@ from umlbench.schema import Scalar
 from umlbench.stats import Interval, interval
 
 Coords = Mapping[str, Scalar]
+_NOWHERE = object()  # no value of any axis: None is one
 
 
 @dataclass(frozen=True)
@@ -48,20 +50,17 @@ class Report:
 
     recipe: Recipe
     printed: PaperTable | None
-    records: tuple[Record, ...]  # the ones that belong to this recipe, latest success first
-    stale: int  # records of other settings, versions or seeds, left out
+    figures: Mapping[tuple[Scalar, ...], Mapping[int, Record]]  # by cell (axes' order) and seed
+    failed: tuple[Record, ...]  # jobs of this recipe that have nothing but failures
+    stale: int  # records of other settings, versions, inputs or seeds, left out
     problems: tuple[str, ...]  # unreadable lines
 
     # --- looking figures up -------------------------------------------------------------------
 
-    @cached_property
-    def _by_cell(self) -> dict[tuple[Scalar, ...], dict[int, Record]]:
-        found: dict[tuple[Scalar, ...], dict[int, Record]] = {}
-        axes = self.recipe.file.axes
-        for record in self.records:
-            key = tuple(record.cell[axis] for axis in axes)
-            found.setdefault(key, {})[record.seed] = record
-        return found
+    @property
+    def records(self) -> list[Record]:
+        """The records behind the figures, in plan order."""
+        return [record for seeds in self.figures.values() for record in seeds.values()]
 
     def samples(self, metric: str, coords: Coords) -> Samples:
         """The figure at `coords` by seed; a coordinate that is no axis is a point of a curve."""
@@ -71,8 +70,13 @@ class Report:
         values = {seed: _figure(record, metric, points) for seed, record in records.items()}
         return {seed: value for seed, value in sorted(values.items()) if value is not None}
 
-    def _records_at(self, coords: Coords) -> dict[int, Record]:
-        return self._by_cell.get(tuple(coords[axis] for axis in self.recipe.file.axes), {})
+    def _records_at(self, coords: Coords) -> Mapping[int, Record]:
+        axes = self.recipe.file.axes
+        lacking = [axis for axis in axes if axis not in coords]
+        if lacking:
+            message = f"{self.recipe.id}: nothing says which {', '.join(lacking)} is meant"
+            raise UserError(message, "name every axis in report.rows or report.columns")
+        return self.figures.get(tuple(coords[axis] for axis in axes), {})
 
     def mean_samples(self, metric: str, coords: Coords, over: str) -> tuple[Samples, int]:
         """Per seed, the mean over an axis where every cell has that seed; cells with a figure."""
@@ -145,16 +149,23 @@ class Report:
         return over if over and over not in coords else None
 
     def _paper(self, coords: Coords, metric: str, over: str | None) -> float | None:
+        """The printed number; an average only where ours runs over the same cells as theirs."""
         table = self.printed
         if table is None or metric != self.recipe.file.report.metrics[0] or not table.rows:
             return None
+        if over and not self._same_average(table, over):
+            return None
         wanted = [axis for axis in table.axes if axis != over]
-        if any(axis not in coords for axis in wanted):
+        if any(coords.get(axis, _NOWHERE) not in table.axes[axis] for axis in wanted):
             return None
         at = {axis: coords[axis] for axis in wanted}
-        if any(value not in table.axes[axis] for axis, value in at.items()):
-            return None
-        return table.printed_average(at) if over else table.value(at)
+        if not over:
+            return table.value(at)
+        recomputed = table.recomputed_average(at)  # a misprint: see `notes`
+        return table.printed_average(at) if recomputed is None else recomputed
+
+    def _same_average(self, table: PaperTable, over: str) -> bool:
+        return table.average == over and set(self.recipe.file.axes[over]) == set(table.axes[over])
 
     def _versus(
         self, coords: Coords, metric: str, samples: Samples, over: str | None
@@ -172,7 +183,7 @@ class Report:
     @property
     def done(self) -> int:
         """Jobs with a figure."""
-        return len(self.records)
+        return sum(len(seeds) for seeds in self.figures.values())
 
     @cached_property
     def jobs(self) -> int:
@@ -181,19 +192,30 @@ class Report:
 
     @cached_property
     def verdicts(self) -> list[tuple[str, list[Verdict]]]:
-        """Every machine-readable claim (the paper's first) and what our records say of it."""
+        """Every machine-readable claim (the paper's first) and what our records say of it.
+
+        The paper's claims are judged on the values that both sides have. An axis that a claim does
+        not place is one it is judged for each value of.
+        """
         ours: Axes = {**self.recipe.file.axes, **self.recipe.file.report.points}
         theirs = self.printed.axes if self.printed else {}
-        shared = {
-            name: [v for v in ours[name] if v in theirs[name]] for name in theirs if name in ours
+        both = {
+            name: [v for v in values if v in theirs.get(name, values)]
+            for name, values in ours.items()
         }
-        judged = [(claim, shared) for claim in (self.printed.claims if self.printed else ())]
+        judged = [(claim, both) for claim in (self.printed.claims if self.printed else ())]
         judged += [(claim, ours) for claim in self.recipe.file.claims]
-        return [
-            (claim.text, claim.judge(axes, self._lookup))
+        found = [
+            (claim.text, self._everywhere(claim).judge(axes, self._lookup))
             for claim, axes in judged
             if not isinstance(claim, Statement) and claim.applies(axes)
         ]
+        return [(text, verdicts) for text, verdicts in found if verdicts]
+
+    def _everywhere(self, claim: Judged) -> Judged:
+        placed = {*claim.for_each, claim.over, *(n for side in claim.sides({}) for n in side)}
+        free = [axis for axis in self.recipe.file.axes if axis not in placed]
+        return claim.model_copy(update={"for_each": [*free, *claim.for_each]}) if free else claim
 
     def _lookup(self, metric: str | None, coords: Coords) -> Samples:
         return self.samples(metric or self.recipe.file.report.metrics[0], coords)
@@ -201,20 +223,12 @@ class Report:
     def notes(self) -> list[str]:
         """Footnotes: how to read the numbers, what was chosen, what is missing."""
         file = self.recipe.file
-        lines = [_reading(self)]
+        lines = _reading(self)
         if file.selection:
             rule, trials = selection.DESCRIPTIONS[file.selection], _trials(file.grid)
             lines.append(f"Selection `{file.selection}` among {trials} trials a job: {rule}.")
-        lines += file.notes
-        if self.printed and self.printed.uncertain:
-            lines.append(f"Paper: {self.printed.uncertain}")
-        if self.done < self.jobs:
-            lines.append(f"{self.done} of {self.jobs} jobs have a record; the rest is not run.")
-        lines += [f"Unreadable: {problem}." for problem in self.problems]
-        mixed = _mixed_inputs(self.records)
-        if mixed:
-            lines.append(f"Records differ in their inputs ({', '.join(mixed)}): run again.")
-        return lines
+        lines += [" ".join(note.split()) for note in file.notes]
+        return lines + _on_paper(self) + _on_records(self)
 
     def label(self, axis: str, value: Scalar) -> str:
         """The printed name of an axis' value."""
@@ -227,31 +241,103 @@ class Report:
 
 
 def build(recipe: Recipe, stored: Stored) -> Report:
-    """The report of a recipe from stored records alone (no data, no weights, no training)."""
-    wanted = {job.spec_id for job in recipe.jobs()}
-    latest = [record for record in stored.latest().values() if record.ok]
-    mine = {record.spec_id: record for record in latest if record.spec_id in wanted}
+    """The report of a recipe from stored records alone (no data, no weights, no training).
+
+    The order of the lines in a file decides nothing: a job's latest success counts.
+    """
+    best = _latest(record for record in stored.records if record.ok)
+    failures = _latest(record for record in stored.records if not record.ok)
+    figures: dict[tuple[Scalar, ...], dict[int, Record]] = {}
+    failed: dict[str, Record] = {}
+    for job in recipe.jobs():
+        if job.spec_id in best:
+            figures.setdefault(tuple(job.cell.values()), {})[job.seed] = best[job.spec_id]
+        elif job.spec_id in failures:
+            failed[job.spec_id] = failures[job.spec_id]
+    used = {record.id for seeds in figures.values() for record in seeds.values()}
+    stale = len({record.id for record in stored.records if record.ok} - used)
+    printed = _printed(recipe)
+    return Report(recipe, printed, figures, tuple(failed.values()), stale, stored.problems)
+
+
+def _printed(recipe: Recipe) -> PaperTable | None:
+    """The paper's numbers; `digits`, `theory` and a user's own recipes are no items of it."""
     name = recipe.file.paper or recipe.id
-    # `digits`, `theory` and a user's own recipes are no items of the paper.
-    printed = paper.load(name) if name in paper.names() else None
-    return Report(recipe, printed, tuple(mine.values()), len(latest) - len(mine), stored.problems)
+    return paper.load(name) if name in paper.names() else None
+
+
+def _latest(records: Iterable[Record]) -> dict[str, Record]:
+    """By `spec_id`, the record that finished last."""
+    latest: dict[str, Record] = {}
+    for record in records:
+        known = latest.get(record.spec_id)
+        if known is None or (record.finished, record.id) >= (known.finished, known.id):
+            latest[record.spec_id] = record
+    return latest
 
 
 def _figure(record: Record, metric: str, points: Coords) -> float | None:
+    """A metric of a record, or of its curve at one point of the curve's axis."""
     if not points:
         return record.metrics.get(metric)
-    ((axis, point),) = points.items()
     for curve in record.curves:
-        if curve.axis == axis and metric in curve.values and point in curve.points:
-            return curve.values[metric][curve.points.index(float(point or 0))]
+        if metric in curve.values and list(points) == [curve.axis]:
+            at = dict(zip(curve.points, curve.values[metric], strict=True))
+            return at.get(points[curve.axis])  # type: ignore[arg-type]
     return None
 
 
-def _reading(report: Report) -> str:
-    units = {metric.unit for metric in report.metrics.values()}
-    seeds = len(report.recipe.file.seeds)
-    text = f"Mean over {seeds} seeds ± half-width of the 95% t-interval"
-    return f"{text}; unit: {', '.join(sorted(units))}."
+def _reading(report: Report) -> list[str]:
+    """What the numbers are: mean or worst case, unit, and how differences are taken."""
+    count = len(report.recipe.file.seeds)
+    over = f"over {count} seeds" if count > 1 else "of one seed"
+    interval_text = " ± half-width of the 95% t-interval" if count > 1 else ""
+    how = {"mean": f"Mean {over}{interval_text}", "min": f"Smallest {over}", "max": f"Largest {over}"}
+    lines = []
+    for rule, text in how.items():
+        metrics = [metric for metric in report.metrics.values() if metric.over_seeds == rule]
+        if metrics:
+            lines.append(f"{text}: {', '.join(f'{m.label} ({m.unit})' for m in metrics)}.")
+    if report.recipe.file.report.baseline and count > 1:
+        lines.append("Differences between cells are paired over seeds; bold: the interval excludes 0.")
+    return lines
+
+
+def _on_paper(report: Report) -> list[str]:
+    """Where the printed numbers come from, and what their reader must know."""
+    table = report.printed
+    if table is None or not table.rows:
+        return []
+    lines = [f"Paper's numbers: {table.source}."]
+    if table.uncertain:
+        lines.append(f"Paper: {' '.join(table.uncertain.split())}")
+    for row in table.rows if report.recipe.file.report.average else ():
+        if row.recomputed is not None:
+            place = ", ".join(f"{a.replace('_', ' ')} {table.label(a, v)}" for a, v in row.at.items())
+            lines.append(
+                f"Paper: the average printed for {place} is {row.average:.2f}, "
+                f"the mean of its line {row.recomputed:.2f}; the mean is used here."
+            )
+    return lines
+
+
+def _on_records(report: Report) -> list[str]:
+    """What is missing, left out, or does not fit together."""
+    lines = []
+    if report.done < report.jobs:
+        lines.append(f"{report.done} of {report.jobs} jobs have a record; the rest is not run.")
+    if report.failed:
+        first = report.failed[0]
+        place = ", ".join(f"{axis}={value}" for axis, value in first.cell.items())
+        lines.append(f"{len(report.failed)} jobs failed; first {place}, seed {first.seed}: {first.error}")
+    if report.stale:
+        what = "records of other settings, seeds, inputs or versions are left out"
+        lines.append(f"{report.stale} stored {what}.")
+    lines += [f"Unreadable: {problem}." for problem in report.problems]
+    mixed = _mixed_inputs(report.records)
+    if mixed:
+        lines.append(f"Records differ in their inputs ({', '.join(mixed)}): run again.")
+    return lines
 
 
 def _trials(grid: Mapping[str, list[Scalar]]) -> int:
@@ -261,7 +347,7 @@ def _trials(grid: Mapping[str, list[Scalar]]) -> int:
     return count
 
 
-def _mixed_inputs(records: tuple[Record, ...]) -> list[str]:
+def _mixed_inputs(records: Iterable[Record]) -> list[str]:
     """Names of inputs (a data set, an encoder) that have more than one fingerprint."""
     seen: dict[str, set[str]] = {}
     for record in records:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 from umlbench import records
-from umlbench.executors import Executor
+from umlbench.executors import Executor, Result
 from umlbench.jobs import Context, Job
 from umlbench.planning import Part, Plan
 from umlbench.records import Record
@@ -40,25 +41,35 @@ def execute(
             part.store.prepare()
     parts = {part.recipe.id: part for part in plan.parts}
     groups = [group for part in plan.parts for group in grouped(part)]
-    missing = {job.id for part in plan.parts for job in part.todo}
+    missing = {(part.recipe.id, job.id) for part in plan.parts for job in part.todo}
     made = []
-    for result in executor.run(groups, context):
-        part = parts[result.job.recipe]
-        if result.job.id not in missing:
-            continue  # trained again only to keep its batch whole
-        if result.outcome is not None:
-            record = records.succeeded(result.job, result.outcome, result.provenance)
-        else:
-            error = result.error or RuntimeError("no outcome")
-            record = records.failed(result.job, error, result.provenance)
-        part.store.append([record])
-        made.append(record)
-        on_event(Event(part, record))
+    with closing(executor.run(groups, context)) as results:
+        for result in results:
+            if (result.job.recipe, result.job.id) not in missing:
+                continue  # trained again only to keep its batch whole
+            part = parts[result.job.recipe]
+            record = _record(result)
+            part.store.append([record])
+            made.append(record)
+            on_event(Event(part, record))
     return made
 
 
+def _record(result: Result) -> Record:
+    job, where = result.job, result.provenance
+    if result.outcome is None:
+        return records.failed(job, result.error or "no outcome", where, result.seconds)
+    try:
+        return records.succeeded(job, result.outcome, where, result.seconds)
+    except TypeError as error:  # a protocol's mistake must not cost the other jobs
+        return records.failed(job, f"its outcome cannot be stored: {error}", where, result.seconds)
+
+
 def grouped(part: Part) -> list[list[Job]]:
-    """The missing jobs, those that the protocol trains together side by side, in plan order."""
+    """The missing jobs, those that the protocol trains together side by side, in plan order.
+
+    With `WHOLE_BATCHES` a batch that misses one job comes with its finished ones too.
+    """
     protocol = part.recipe.protocol
     missing = {job.id for job in part.todo}
     groups: dict[str, list[Job]] = {}

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from umlbench import protocols, provenance
 from umlbench.errors import UserError
@@ -15,56 +16,88 @@ from umlbench.jobs import Context, Job, Outcome
 
 
 def work(group: Sequence[Job], context: Context) -> Iterator[Result]:
-    """Run a group; where it raises, its unfinished jobs are tried one by one.
+    """Run a group and yield one `Result` per job; where it raises, the rest is tried one by one.
 
     On a CPU every job computes on one thread: the order of sums, and so the figures, then do not
     depend on how many workers or cores a machine has.
     """
-    where = provenance.describe(context.device)
-    done: set[str] = set()
     with _one_thread(context.device):
-        try:
-            for result in _attempt(group, context):
-                done.add(result.job.id)
-                yield replace(result, provenance=where)
-        except Exception as error:
-            rest = [job for job in group if job.id not in done]
-            if len(group) == 1:
-                yield Result(rest[0], error=error, provenance=where)
-                return
-            for job in rest:
-                yield from work([job], context)
+        yield from _tried(group, context)
+
+
+def _tried(group: Sequence[Job], context: Context) -> Iterator[Result]:
+    where = provenance.describe(context.device)
+    left = {job.id: job for job in group}
+    started = time.perf_counter()
+    try:
+        for result in _attempt(group, context):
+            left.pop(result.job.id, None)
+            yield replace(result, provenance={**where, **_precision(result.job)})
+        error = "the protocol ended without a word on this job"
+    except Exception as raised:
+        error = in_words(raised)
+        if len(group) > 1:
+            for job in left.values():
+                yield from _tried([job], context)
+            return
+    seconds = {"run": time.perf_counter() - started}
+    for job in left.values():
+        yield Result(job, error=error, seconds=seconds, provenance=where)
+
+
+def in_words(error: BaseException) -> str:
+    """An exception as one line; one that is no `UserError` with its type and where it arose."""
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    place = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace else ""
+    return " ".join(f"{type(error).__name__}: {error}{place}".split())
 
 
 def _attempt(group: Sequence[Job], context: Context) -> Iterator[Result]:
     protocol = protocols.load(group[0].protocol)
     started = time.perf_counter()
     for job, outcome in protocol.run(group, context):
-        if not outcome.seconds:
-            outcome = replace(outcome, seconds={"run": time.perf_counter() - started})
-        started = time.perf_counter()
+        seconds = outcome.seconds or {"run": time.perf_counter() - started}
         broken = _not_finite(outcome)
         if broken:
-            error = UserError(f"{broken} is not a finite number: the training diverged")
-            yield Result(job, error=error)
+            error = f"{broken} is not a finite number: the training diverged"
+            yield Result(job, error=error, seconds=seconds)
         else:
-            yield Result(job, outcome)
+            yield Result(job, outcome, seconds=seconds)
+        started = time.perf_counter()  # not the time that the listener took
 
 
 def _not_finite(outcome: Outcome) -> str | None:
-    return next((name for name, value in outcome.metrics.items() if not math.isfinite(value)), None)
+    """The first figure that is no finite number; a grid point may diverge, a chosen one not."""
+    figures = {name: [value] for name, value in outcome.metrics.items()}
+    for curve in outcome.curves:
+        figures |= {f"{name} by {curve.axis}": list(v) for name, v in curve.values.items()}
+    return next((name for name, v in figures.items() if not all(map(math.isfinite, v))), None)
+
+
+def _precision(job: Job) -> dict[str, Any]:
+    """What the protocol computes in, where it says so (`DTYPE`)."""
+    dtype = getattr(protocols.load(job.protocol), "DTYPE", None)
+    return {"dtype": dtype} if dtype else {}
 
 
 @contextlib.contextmanager
 def _one_thread(device: str) -> Iterator[None]:
+    """One thread for torch and for the BLAS of NumPy and SciPy, which has a pool of its own."""
     if device != "cpu":
         yield
         return
+    import scipy.linalg  # noqa: F401  its BLAS must be loaded to be limited
     import torch
+    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    with threadpool_limits(limits=1):
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

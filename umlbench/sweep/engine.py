@@ -33,8 +33,8 @@ def train(
     Trials with equal batch sizes are stacked, at most `chunk` at a time (by default as many as
     cache or device memory hold). Which trials share a stack does not change what a trial computes:
     in float32 on one CPU thread not a bit of it, elsewhere no more than the order of summation in
-    a matrix product does. `keep` names what a result shall hold besides
-    the figures. Raises UserError for trials that cannot be trained together.
+    a matrix product does. `keep` names what a result shall hold besides the figures. Raises
+    UserError for trials that cannot be trained together.
     """
     check(trials)
     results: dict[int, TrialResult] = {}
