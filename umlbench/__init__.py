@@ -2,9 +2,11 @@
 
     import umlbench
     recipe = umlbench.load_recipe("figure3")
-    umlbench.run("figure3")            # trains what is missing, returns the report
-    print(umlbench.report("figure3", "markdown"))
-    umlbench.check("figure3").deviations
+    umlbench.plan("figure3").todo       # how many jobs have no record yet
+    umlbench.run("figure3")             # trains them, stores records, writes the tables
+    print(umlbench.report("figure3"))   # markdown; form="csv" or "json" for scripts
+    for checked in umlbench.check("figure3"):
+        print(*checked.lines(), sep="\\n")
 
 Everything is imported on first use, so that `import umlbench` costs nothing.
 """

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from umlbench import env, planning, reporting
+from umlbench import env, paper, planning, reporting
 from umlbench import recipe as recipes
 from umlbench.deviations import Checked
 from umlbench.deviations import check as check_report
-from umlbench.errors import MissingInput, StorageError, unknown
+from umlbench.errors import MissingInput, StorageError, UserError, unknown
 from umlbench.executors.local import LocalExecutor
 from umlbench.jobs import Context
 from umlbench.planning import Plan
 from umlbench.recipe import Recipe
 from umlbench.records import Record, Store
-from umlbench.render import FORMATS, plot, render
+from umlbench.render import FORMATS, check_format, plot, render
 from umlbench.reporting import Report
 from umlbench.running import Event, execute
 
@@ -66,6 +66,8 @@ def run(
     workers: int | None = 1,
     executor: str = "local",
     offline: bool = False,
+    fresh: bool = False,
+    limit: int | None = None,
     on_plan: Callable[[Plan], None] | None = None,
     on_event: Callable[[Event], None] | None = None,
     **changes: Any,
@@ -79,9 +81,9 @@ def run(
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
     started = time.monotonic()
-    made_plan = plan(name, results=results, **changes)
+    made_plan = plan(name, results=results, fresh=fresh, limit=limit, **changes)
     if made_plan.missing:
-        raise MissingInput("\n".join(made_plan.missing), f"`umlbench plan {name}` lists all")
+        raise MissingInput("\n".join(made_plan.missing), f"`umlbench plan {name}` lists all again")
     if on_plan:
         on_plan(made_plan)
     devices = env.devices(device, workers)
@@ -102,50 +104,77 @@ def write(made_plan: Plan) -> Iterator[Path]:
 
 
 def write_report(built: Report, folder: Path) -> list[Path]:
-    """Write `report.md`, `report.csv` and the plot of one report."""
+    """Write `report.md`, `report.csv` and the plot of one report into an existing folder.
+
+    Raises `StorageError` where that is not possible; the records are not touched.
+    """
     paths = []
     try:
         for form in ("markdown", "csv"):
             path = folder / f"report.{FORMATS[form][0]}"
-            path.write_text(render(built, form), encoding="utf-8")
+            path.write_text(render([built], form), encoding="utf-8", newline="\n")
             paths.append(path)
         paths += plot.draw(built, folder)
     except OSError as error:
-        message = f"cannot write the rendered table to {folder}: {error.strerror or error}"
         raise StorageError(
-            message, "the records are safe: `umlbench report` renders again"
+            f"cannot write the rendered table to {folder}: {error.strerror or error}",
+            f"the records are safe; once there is room: umlbench report {built.recipe.id} --write",
         ) from error
     return paths
 
 
 def build_reports(
-    names: Sequence[str | Path], *, results: Path | None = None, **changes: Any
+    names: Sequence[str | Path] = (), *, results: Path | None = None, **changes: Any
 ) -> list[Report]:
-    """Reports from stored records alone; without names, of everything that has records."""
+    """Reports from stored records alone; without names, of every built-in that has records."""
     folder = results or env.results()
-    found = []
+    found: dict[str, Recipe] = {}
     for name in names or recorded(folder):
         for recipe in recipes.bundle(name, **changes).recipes:
-            found.append(reporting.build(recipe, Store(folder, recipe.id).load()))
-    return found
+            found.setdefault(recipe.id, recipe)  # a suite and one of its parts: once
+    return [reporting.build(r, Store(folder, r.id).load()) for r in found.values()]
 
 
 def recorded(results: Path) -> list[str]:
-    """The built-in recipes that have records in a results folder."""
-    have = {path.parent.name for path in results.glob("*/records.jsonl")}
-    return [name for name in recipes.names() if name in have]
+    """The built-in recipes with records in a results folder: the paper's order, then the rest."""
+    built = recipes.names()
+    order = [name for name in paper.names() if name in built]
+    order += [name for name in built if name not in order]
+    return [name for name in order if Store(results, name).path.is_file()]
+
+
+def foreign(results: Path) -> list[str]:
+    """The folders of a results folder with records of no built-in recipe (a user's own)."""
+    have = sorted(path.parent.name for path in results.glob("*/records.jsonl"))
+    built = recipes.names()
+    return [name for name in have if name not in built]
 
 
 def report(
     *names: str | Path, form: str = "markdown", results: Path | None = None, **changes: Any
 ) -> str:
-    """The report of some recipes (all that have records, without a name) in a text format."""
-    built = build_reports(names, results=results, **changes)
-    return "\n".join(render(one, form) for one in built)
+    """The reports of some recipes (without a name: all that have records) in one text format."""
+    check_format(form, *FORMATS)
+    return render(build_reports(names, results=results, **changes), form)
 
 
 def check(
     *names: str | Path, results: Path | None = None, against: Path | None = None
 ) -> list[Checked]:
-    """Compare stored records with the paper, and with the records of the folder `against`."""
-    return [check_report(one, against) for one in build_reports(names, results=results)]
+    """Compare stored records with the paper, and with the records of the folder `against`.
+
+    One `Checked` per recipe. Raises `UserError` where there is no record at all to compare.
+    """
+    folder = results or env.results()
+    reports = build_reports(names, results=folder)
+    if not any(one.done for one in reports):
+        raise nothing_run(names, folder)
+    return [check_report(one, against) for one in reports]
+
+
+def nothing_run(names: Sequence[str | Path], results: Path) -> UserError:
+    """The error where no record belongs to what was asked for."""
+    what = f" of {', '.join(map(str, names))}" if names else ""
+    return UserError(
+        f"no records{what} in {results}", f"run first: umlbench run {names[0] if names else 'quickstart'}"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import yaml
 
 from umlbench import paper, reporting
 from umlbench import recipe as recipes
-from umlbench.errors import UserError, unknown
+from umlbench.errors import unknown
 from umlbench.paper import PaperTable
 from umlbench.recipe import Recipe
 from umlbench.records import Store
@@ -53,6 +54,8 @@ class Item:
             "title": self.title,
             "family": self.family,
             "numbers": list(self.numbers),
+            "content": self.content,
+            "recipe": self.recipe,
             "status": self.status,
             "jobs": self.jobs,
             "done": self.done,
@@ -143,19 +146,15 @@ class Description:
 
 def describe(name: str) -> Description:
     """The recipe and the paper's numbers behind a name; either may be missing, not both."""
-    table = _paper_table(name)
-    if table and table.id not in recipes.names():
-        return Description((), table)
-    if not table and name not in [*recipes.names()] and not name.endswith((".yaml", ".yml")):
+    if name.endswith((".yaml", ".yml")) or name in recipes.names():
+        bundle = recipes.bundle(name)
+        table = paper.load(bundle.id) if bundle.id in paper.names() else None
+        return Description(bundle.recipes, table)
+    if not re.match(r"(t|f)[a-z]*[\s._-]*[0-9]+$", name.strip().lower()):
         raise unknown("table, figure or recipe", name, [*paper.names(), *recipes.names()])
-    return Description(recipes.bundle(name).recipes, table)
-
-
-def _paper_table(name: str) -> PaperTable | None:
-    try:
-        return paper.load(name)
-    except UserError:
-        return None
+    table = paper.load(name)
+    known = table.id in recipes.names()
+    return Description(recipes.bundle(table.id).recipes if known else (), table)
 
 
 def _yaml(value: Any) -> str:

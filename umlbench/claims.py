@@ -61,7 +61,7 @@ class _Claim(Closed):
     def applies(self, axes: Axes) -> bool:
         """Whether every axis and value that the claim names is among `axes`."""
         named = [*self.for_each, *([self.over] if self.over else [])]
-        if any(name not in axes for name in named):
+        if any(name not in axes or not self.values(name, axes) for name in named):
             return False
         sides = self.sides(axes)
         return all(v in axes.get(name, ()) for side in sides for name, v in side.items())
@@ -126,8 +126,12 @@ class Trend(_Claim):
 
     def sides(self, axes: Axes) -> list[dict[str, Scalar]]:
         """The axis's first and last values."""
-        values = self.values(self.along, axes) if self.along in axes else [None]
-        return [{self.along: values[0]}, {self.along: values[-1]}]
+        values = self.values(self.along, axes) if self.along in axes else []
+        return [{self.along: value} for value in (values[:1] or [None]) + (values[-1:] or [None])]
+
+    def applies(self, axes: Axes) -> bool:
+        """As for every claim, and there are two values between which something can move."""
+        return super().applies(axes) and len(self.values(self.along, axes)) > 1
 
     def evidence(self, figures: Sequence[float]) -> float:
         """By how much the figure moves in the claimed direction."""

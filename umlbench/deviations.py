@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from umlbench import reporting
+from umlbench.errors import UserError
 from umlbench.records import Store
-from umlbench.reporting import Coords, Report
+from umlbench.reporting import Coords, Entry, Report
+from umlbench.stats import interval
 
-Kind = Literal["paper", "claim", "regression"]
+Kind = Literal["paper", "claim", "change"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Deviation:
 
     def __str__(self) -> str:
         place = ", ".join(f"{axis}={value}" for axis, value in self.at.items())
-        return f"{self.recipe} [{place}]: {self.what}" if place else f"{self.recipe}: {self.what}"
+        return f"{self.kind}: {f'[{place}] ' if place else ''}{self.what}"
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,10 @@ class Checked:
     """What was compared, and what deviates."""
 
     recipe: str
-    numbers: int  # cells of ours set against a printed number
+    numbers: int  # numbers of ours set against a printed one
     claims: int  # points at which a claim could be judged
-    regressions: int  # cells set against the earlier results
-    missing: int  # cells without a record
+    earlier: int  # numbers set against the earlier results
+    missing: int  # jobs without a record
     deviations: tuple[Deviation, ...]
 
     def plain(self) -> dict[str, Any]:
@@ -44,33 +47,37 @@ class Checked:
 
     def lines(self) -> list[str]:
         """One summary line, then one line per deviation."""
-        counts = [
-            f"{self.numbers} numbers against the paper",
-            f"{self.claims} judged claims",
-            f"{self.regressions} cells against earlier results" if self.regressions else "",
-            f"{self.missing} cells not run" if self.missing else "",
+        compared = [
+            _count(self.numbers, "number") + " against the paper" if self.numbers else "",
+            _count(self.claims, "judged claim"),
+            _count(self.earlier, "number") + " against earlier results" if self.earlier else "",
+            _count(self.missing, "job") + " not run" if self.missing else "",
         ]
-        verdict = f"{len(self.deviations)} deviations" if self.deviations else "no deviation"
-        summary = f"{self.recipe}: {verdict} ({', '.join(filter(None, counts))})"
-        return [summary, *(f"  {deviation.kind}: {deviation}" for deviation in self.deviations)]
+        found = _count(len(self.deviations), "deviation") if self.deviations else "no deviation"
+        summary = f"{self.recipe}: {found} ({', '.join(filter(None, compared))})"
+        return [summary, *(f"  {deviation}" for deviation in self.deviations)]
 
 
 def check(ours: Report, against: Path | None = None) -> Checked:
     """Compare a report with the paper, and with the records of the folder `against`.
 
-    A number deviates where it differs from the printed one by more than the table's tolerance plus
-    our own interval; a claim where our records reverse it. What was not run does not deviate.
+    - A number deviates from the paper where it differs by more than the table's tolerance plus the
+      half-width of our own interval.
+    - A claim deviates where our records reverse it.
+    - A number has changed since `against` where the 95% interval of the difference, paired over the
+      seeds of both, excludes zero (one common seed: where it differs at all).
+
+    What was not run does not deviate; it is counted.
     """
-    earlier = None
-    if against is not None:
-        earlier = reporting.build(ours.recipe, Store(against, ours.recipe.id).load())
+    if against is not None and not against.is_dir():
+        raise UserError(f"no folder {against} to check against", "name a folder of results")
+    earlier = _earlier(ours, against) if against else None
     found: list[Deviation] = []
-    counts = {"paper": 0, "claim": 0, "regression": 0, "missing": 0}
+    counts: Counter[str] = Counter()
     for entry in ours.entries():
-        counts["missing"] += entry.ours is None
         found += _number(ours, entry, counts)
         if earlier is not None:
-            found += _regression(ours, earlier, entry, counts)
+            found += _change(ours, earlier, entry, counts)
     for text, verdicts in ours.verdicts:
         for verdict in verdicts:
             counts["claim"] += verdict.finding != "not run"
@@ -80,19 +87,24 @@ def check(ours: Report, against: Path | None = None) -> Checked:
         recipe=ours.recipe.id,
         numbers=counts["paper"],
         claims=counts["claim"],
-        regressions=counts["regression"],
-        missing=counts["missing"],
+        earlier=counts["change"],
+        missing=ours.jobs - ours.done,
         deviations=tuple(found),
     )
 
 
-def _number(ours: Report, entry: reporting.Entry, counts: dict[str, int]) -> list[Deviation]:
+def _earlier(ours: Report, folder: Path) -> Report:
+    return reporting.build(ours.recipe, Store(folder, ours.recipe.id).load())
+
+
+def _number(ours: Report, entry: Entry, counts: Counter[str]) -> list[Deviation]:
     tolerance = ours.printed.tolerance if ours.printed else None
     if entry.ours is None or entry.paper is None or entry.difference is None or tolerance is None:
         return []
     counts["paper"] += 1
     allowed = tolerance + (entry.ours.half or 0.0)
-    if abs(entry.difference) <= allowed:
+    # 1e-9: decimal numbers on the limit are within it, whatever their binary form.
+    if abs(entry.difference) <= allowed + 1e-9:
         return []
     metric = ours.metrics[entry.metric]
     what = (
@@ -102,23 +114,33 @@ def _number(ours: Report, entry: reporting.Entry, counts: dict[str, int]) -> lis
     return [_deviation(ours, "paper", entry.coords, what)]
 
 
-def _regression(
-    ours: Report, earlier: Report, entry: reporting.Entry, counts: dict[str, int]
+def _change(
+    ours: Report, earlier: Report, entry: Entry, counts: Counter[str]
 ) -> list[Deviation]:
-    """A cell that moved by more than both runs' intervals allow."""
-    before = earlier.entry(entry.coords, entry.metric).ours
-    if entry.ours is None or before is None:
+    """A number that is not what it was on the same seeds."""
+    now, before = (report.samples_of(entry.coords, entry.metric) for report in (ours, earlier))
+    common = [seed for seed in now if seed in before]
+    if not common:
         return []
-    counts["regression"] += 1
-    allowed = (entry.ours.half or 0.0) + (before.half or 0.0)
-    moved = entry.ours.mean - before.mean
+    counts["change"] += 1
+    moved = interval([now[seed] - before[seed] for seed in common])
     # Records keep 7 significant digits: anything below that is the same number.
-    if abs(moved) <= max(allowed, 1e-6 * abs(before.mean)):
+    rounding = 1e-6 * max(abs(before[seed]) for seed in common)
+    if moved.low <= 0 <= moved.high or abs(moved.mean) <= rounding:
         return []
-    metric = ours.metrics[entry.metric]
-    what = f"was {metric.show(before.mean)}, now {metric.show(entry.ours.mean)}"
-    return [_deviation(ours, "regression", entry.coords, what)]
+    metric, n = ours.metrics[entry.metric], len(common)
+    was, is_now = (sum(side[seed] for seed in common) / n for side in (before, now))
+    better = (moved.mean > 0) == metric.higher_is_better
+    what = (
+        f"{'better' if better else 'worse'} than before: was {metric.show(was)}, now "
+        f"{metric.show(is_now)} ({metric.show(moved.mean, signed=True)}, {_count(n, 'seed')})"
+    )
+    return [_deviation(ours, "change", entry.coords, what)]
 
 
 def _deviation(ours: Report, kind: Kind, at: Coords, what: str) -> Deviation:
     return Deviation(ours.recipe.id, kind, dict(at), what)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from functools import cache
@@ -61,8 +62,6 @@ def device_name(device: str) -> str:
 @cache
 def processor() -> str:
     """The CPU's model name, with its core count."""
-    import os
-
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():

@@ -234,7 +234,7 @@ class Store:
     def _error(self, verb: str, error: OSError) -> StorageError:
         message = f"cannot {verb} the records in {self.path}: {error.strerror or error}"
         hint = "free space or name another folder with --results; records stored so far are kept"
-        return StorageError(message, hint if verb == "write" else "")
+        return StorageError(message, hint)
 
 
 def _whole_lines(fd: int) -> int:
@@ -242,14 +242,10 @@ def _whole_lines(fd: int) -> int:
     size = os.fstat(fd).st_size
     if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
         return size
-    start, block = size, b""
-    while start > 0 and b"\n" not in block:
-        step = min(65536, start)
-        start -= step
-        block = os.pread(fd, step, start) + block
-    begin = start + block.rfind(b"\n") + 1
+    data = os.pread(fd, size, 0)
+    begin = data.rfind(b"\n") + 1
     try:
-        json.loads(os.pread(fd, size - begin, begin))
+        json.loads(data[begin:])
     except ValueError:
         os.ftruncate(fd, begin)
         return begin
@@ -285,11 +281,12 @@ def _record(plain: Any) -> Record:
     """The record in a line's JSON; `ValueError` says what is wrong with it."""
     if not isinstance(plain, dict):
         raise ValueError("not a JSON object")
+    schema = plain.get("schema", SCHEMA)
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise ValueError(f"schema {schema} is newer than this umlbench reads")
     absent = [name for name in _DEFAULTS if name in _REQUIRED and name not in plain]
     if absent:
         raise ValueError(f"without {', '.join(absent)}")
-    if not isinstance(plain["schema"], int) or plain["schema"] > SCHEMA:
-        raise ValueError(f"schema {plain['schema']} is newer than this umlbench reads")
     wrong = [name for name in _OBJECTS if not isinstance(plain.get(name, {}), dict)]
     if wrong:
         raise ValueError(f"{wrong[0]} is not an object")

@@ -102,6 +102,11 @@ class Report:
         values = itertools.product(*(self.axis(name) for name in names))
         return [dict(zip(names, point, strict=True)) for point in values]
 
+    def samples_of(self, coords: Coords, metric: str) -> Samples:
+        """The figures by seed behind one number of the table, an average included."""
+        over = self._averaged(coords)
+        return self.mean_samples(metric, coords, over)[0] if over else self.samples(metric, coords)
+
     def entry(self, coords: Coords, metric: str) -> Entry:
         """The number at one place of the table; without the averaged axis, the average."""
         over = self._averaged(coords)
@@ -115,7 +120,7 @@ class Report:
             metric=metric,
             ours=self._summary(metric, samples) if samples else None,
             paper=self._paper(coords, metric, over),
-            versus=self._versus(coords, metric, samples, over),
+            versus=self._versus(coords, metric, samples),
             seeds=len(self.recipe.file.seeds),
             cells=counts,
             ran=bool(over or self._records_at(coords)),
@@ -167,14 +172,11 @@ class Report:
     def _same_average(self, table: PaperTable, over: str) -> bool:
         return table.average == over and set(self.recipe.file.axes[over]) == set(table.axes[over])
 
-    def _versus(
-        self, coords: Coords, metric: str, samples: Samples, over: str | None
-    ) -> Interval | None:
+    def _versus(self, coords: Coords, metric: str, samples: Samples) -> Interval | None:
         baseline = self.recipe.file.report.baseline
         if not baseline or all(coords.get(axis) == value for axis, value in baseline.items()):
             return None
-        at = {**coords, **baseline}
-        other = self.mean_samples(metric, at, over)[0] if over else self.samples(metric, at)
+        other = self.samples_of({**coords, **baseline}, metric)
         paired = [samples[seed] - other[seed] for seed in samples if seed in other]
         return interval(paired) if paired else None
 
@@ -282,8 +284,8 @@ def _figure(record: Record, metric: str, points: Coords) -> float | None:
         return record.metrics.get(metric)
     for curve in record.curves:
         if metric in curve.values and list(points) == [curve.axis]:
-            at = dict(zip(curve.points, curve.values[metric], strict=True))
-            return at.get(points[curve.axis])  # type: ignore[arg-type]
+            at: dict[Scalar, float] = dict(zip(curve.points, curve.values[metric], strict=True))
+            return at.get(points[curve.axis])
     return None
 
 

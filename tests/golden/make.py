@@ -38,6 +38,9 @@ def cut(reference: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
         losses = name in ("img_loss", "txt_loss", "val_loss", "val_acc")
         if losses or (name in KEPT_WEIGHTS and config in ("c0", "c5")):
             arrays[f"A2/{key}"] = value
+    for key, value in np.load(reference / "A2_runs_f32.npz").items():
+        if key.endswith(("__img_loss", "__txt_loss")):
+            arrays[f"A2_f32/{key}"] = value
     summary = json.loads((reference / "A2_summary.json").read_text())
     plain = {
         "A2": {k: v for k, v in summary["configs"].items() if k.startswith("f64")},

@@ -92,7 +92,7 @@ def _one_thread(device: str) -> Iterator[None]:
         return
     import scipy.linalg  # noqa: F401  its BLAS must be loaded to be limited
     import torch
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     before = torch.get_num_threads()
     with threadpool_limits(limits=1):

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from umlbench import protocols
 from umlbench.claims import Claim
-from umlbench.jobs import Job
-from umlbench.schema import Closed, Scalar
+from umlbench.jobs import Grid, Job
+from umlbench.schema import Closed, Scalar, located
+
+Values = Annotated[list[Scalar], Field(min_length=1)]
+Points = Annotated[list[float], Field(min_length=1)]
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def check_id(name: str) -> str:
+    """The name itself; raises `ValueError` where it cannot name a folder of results."""
+    if not _ID.fullmatch(name):
+        raise ValueError("must be made of letters, digits, '-', '_' and '.'")
+    return name
 
 
 class Plot(Closed):
@@ -32,9 +45,7 @@ class Layout(Closed):
     columns: list[str] = Field(default_factory=list)
     baseline: dict[str, Scalar] | None = None  # differences to these cells, paired over seeds
     average: str | None = None  # an axis whose mean is printed as a last column
-    points: dict[str, list[float]] = Field(
-        default_factory=dict
-    )  # which points of a curve's axis are printed
+    points: dict[str, Points] = Field(default_factory=dict)  # printed points of a curve's axis
     labels: dict[str, dict[Scalar, str]] = Field(default_factory=dict)
     plot: Plot | None = None
 
@@ -46,14 +57,16 @@ class RecipeFile(Closed):
     title: str
     paper: str | None = None  # whose printed numbers stand beside ours; without it, the id's
     protocol: str
-    axes: dict[str, list[Scalar]] = Field(min_length=1)
+    axes: dict[str, Values] = Field(min_length=1)
     seeds: list[int] = Field(min_length=1)
     settings: dict[str, Any] = Field(default_factory=dict)
-    grid: dict[str, list[Scalar]] = Field(default_factory=dict)
+    grid: dict[str, Values] = Field(default_factory=dict)
     selection: str | None = None
     report: Layout
     claims: list[Claim] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
+
+    _id = field_validator("id")(check_id)
 
 
 class SuiteFile(Closed):
@@ -63,6 +76,8 @@ class SuiteFile(Closed):
     title: str
     runs: list[str] = Field(min_length=1)
     notes: list[str] = Field(default_factory=list)
+
+    _id = field_validator("id")(check_id)
 
 
 @dataclass(frozen=True)
@@ -93,6 +108,15 @@ class Recipe:
         first = {name: values[0] for name, values in self.file.grid.items()}
         return self.protocol.Settings.model_validate({**self.file.settings, **first, **cell})
 
+    @cached_property
+    def grid(self) -> Grid:
+        """The grid as the settings read it: `0` and `0.0` of a weight decay are one value."""
+        cell = next(self.cells())
+        return {
+            name: tuple(getattr(self.settings({**cell, name: value}), name) for value in values)
+            for name, values in self.file.grid.items()
+        }
+
     def jobs(self, inputs: Mapping[str, Mapping[str, str]] | None = None) -> Iterator[Job]:
         """Every job, cell by cell; `inputs` maps a cell's settings (JSON) to fingerprints."""
         for cell in self.cells():
@@ -106,10 +130,14 @@ class Recipe:
                     cell=cell,
                     seed=seed,
                     settings=settings,
-                    grid={name: tuple(values) for name, values in self.file.grid.items()},
+                    grid=self.grid,
                     selection=self.file.selection,
                     inputs=found,
                 )
+
+    def to_yaml(self) -> str:
+        """The resolved recipe as a file of its own: loading it gives this recipe again."""
+        return located.dump(self.file.model_dump(exclude_defaults=True))
 
 
 @dataclass(frozen=True)

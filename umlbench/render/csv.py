@@ -1,11 +1,12 @@
-"""A report as tidy CSV: one line per number, full precision."""
+"""Reports as tidy CSV: one line per number, 7 significant digits, one header for all."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 
-from umlbench.reporting import Report
+from umlbench.reporting import Entry, Report
 
 FIGURES = (
     "metric",
@@ -19,29 +20,40 @@ FIGURES = (
 )
 
 
-def render(report: Report) -> str:
-    """Columns: the axes, then `FIGURES`; an empty field where there is no number."""
-    layout = report.recipe.file.report
-    axes = [*layout.rows, *layout.columns]
+def render(reports: Sequence[Report]) -> str:
+    """Columns: recipe, every axis of the reports, then `FIGURES`; no number: an empty field.
+
+    `ci95` is the half-width of the 95% interval; an axis that an average runs over is "average".
+    """
+    axes = list(dict.fromkeys(axis for report in reports for axis in _axes(report)))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*axes, *FIGURES])
-    for entry in report.entries():
-        ours, versus = entry.ours, entry.versus
-        writer.writerow(
-            [entry.coords.get(axis, "average") for axis in axes]
-            + [
-                entry.metric,
-                _number(ours.mean if ours else None),
-                _number(ours.half if ours else None),
-                ours.n if ours else 0,
-                _number(entry.paper),
-                _number(entry.difference),
-                _number(versus.mean if versus else None),
-                _number(versus.half if versus else None),
-            ]
-        )
+    writer.writerow(["recipe", *axes, *FIGURES])
+    for report in reports:
+        own = _axes(report)
+        for entry in report.entries():
+            place = [entry.coords.get(axis, "average") if axis in own else "" for axis in axes]
+            writer.writerow([report.recipe.id, *place, *_figures(entry)])
     return out.getvalue()
+
+
+def _axes(report: Report) -> list[str]:
+    layout = report.recipe.file.report
+    return [*layout.rows, *layout.columns]
+
+
+def _figures(entry: Entry) -> list[str]:
+    ours, versus = entry.ours, entry.versus
+    return [
+        entry.metric,
+        _number(ours and ours.mean),
+        _number(ours and ours.half),
+        str(ours.n if ours else 0),
+        _number(entry.paper),
+        _number(entry.difference),
+        _number(versus and versus.mean),
+        _number(versus and versus.half),
+    ]
 
 
 def _number(value: float | None) -> str:

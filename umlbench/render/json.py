@@ -1,17 +1,18 @@
-"""A report as JSON: every number with its coordinates, the claims' verdicts, the notes."""
+"""Reports as JSON: every number with its coordinates, the claims' verdicts, the notes."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from umlbench.reporting import Report
 from umlbench.stats import Interval
 
 
-def render(report: Report) -> str:
-    """One object; the figures are rounded to 7 significant digits as in the records."""
-    return json.dumps(plain(report), indent=1, ensure_ascii=False) + "\n"
+def render(reports: Sequence[Report]) -> str:
+    """A list with one object per report; figures have 7 significant digits as in the records."""
+    return json.dumps([plain(report) for report in reports], indent=1, ensure_ascii=False) + "\n"
 
 
 def plain(report: Report) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def plain(report: Report) -> dict[str, Any]:
         "id": report.recipe.id,
         "title": report.recipe.file.title,
         "command": f"umlbench run {report.recipe.source}",
-        "jobs": {"done": report.done, "all": report.jobs},
+        "jobs": {"done": report.done, "all": report.jobs, "failed": len(report.failed)},
         "units": {name: metric.unit for name, metric in report.metrics.items()},
         "entries": [
             {

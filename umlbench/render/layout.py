@@ -1,8 +1,8 @@
-"""The printed table of a report as plain strings, shared by console and markdown."""
+"""The printed table of a report, shared by console and markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from umlbench.claims import Finding, Verdict
@@ -16,66 +16,74 @@ NOT_RUN, WITHHELD, NO_FIGURE = "not run", "–", "–"
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A text as it is printed; each format escapes it and has its own way to stress it."""
+
+    text: str
+    strong: bool = False
+
+
+@dataclass(frozen=True)
 class Table:
-    """Header and rows of strings; the first `labels` columns are row labels."""
+    """Header and rows; the first `labels` columns are row labels."""
 
     header: list[str]
-    rows: list[list[str]]
+    rows: list[list[Cell]]
     labels: int
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """What stands across the page: the figures, then their differences to the baseline."""
+
+    figures: list[tuple[Coords, str]]  # (coordinates beside the row's, metric)
+    differences: list[tuple[Coords, str]]
+
+
 def table(report: Report) -> Table:
-    """One line per row, or one per row and kind of number where the paper has numbers."""
+    """One line per row, or one per row and kind of number where a row has several kinds."""
     layout = report.recipe.file.report
-    columns = [(column, metric) for column in report.columns() for metric in layout.metrics]
-    differences = [(c, m) for c, m in columns if _versus_column(report, c)]
-    rows = [
-        line
-        for row in report.product(layout.rows)
-        for line in _lines(report, row, columns, differences)
-    ]
+    figures = [(column, metric) for column in report.columns() for metric in layout.metrics]
+    columns = _Columns(figures, [(c, m) for c, m in figures if _versus_column(report, c)])
     kinds = [""] if _has_kinds(report) else []
     header = [_axis_name(axis) for axis in layout.rows] + kinds
-    header += [_heading(report, column, metric) for column, metric in columns]
-    header += [_difference_heading(report, column) for column, _ in differences]
+    header += [_heading(report, *column) for column in columns.figures]
+    header += [
+        f"{_heading(report, *column)} − {_baseline_name(report)}" for column in columns.differences
+    ]
+    rows = [line for row in report.product(layout.rows) for line in _lines(report, row, columns)]
     return Table(header, rows, len(layout.rows) + len(kinds))
 
 
-def _lines(
-    report: Report,
-    row: Coords,
-    columns: Sequence[tuple[Coords, str]],
-    differences: Sequence[tuple[Coords, str]],
-) -> Iterable[list[str]]:
-    entries = [report.entry({**row, **column}, metric) for column, metric in columns]
-    labels = [report.label(axis, value) for axis, value in row.items()]
-    versus = [report.entry({**row, **column}, metric) for column, metric in differences]
-    if not _has_kinds(report):
-        yield labels + _map(report, entries, ours) + _map(report, versus, versus_baseline)
-        return
-    blank = [""] * len(versus)
-    yield [*labels, "ours", *_map(report, entries, ours), *_map(report, versus, versus_baseline)]
+def _lines(report: Report, row: Coords, columns: _Columns) -> Iterator[list[Cell]]:
+    entries = [report.entry({**row, **column}, metric) for column, metric in columns.figures]
+    versus = [report.entry({**row, **column}, metric) for column, metric in columns.differences]
+    labels = [Cell(report.label(axis, value)) for axis, value in row.items()]
+
+    def line(kind: str, text: Callable[[Entry, Metric], Cell], *after: Cell) -> list[Cell]:
+        kinds = [Cell(kind)] if _has_kinds(report) else []
+        cells = [text(entry, report.metrics[entry.metric]) for entry in entries]
+        return [*labels, *kinds, *cells, *(after or [Cell("")] * len(versus))]
+
+    differences = [versus_baseline(entry, report.metrics[entry.metric]) for entry in versus]
+    yield line("ours", ours, *differences)
     if any(entry.paper is not None for entry in entries):
-        yield [*labels, "paper", *_map(report, entries, _paper), *blank]
-        yield [*labels, "ours − paper", *_map(report, entries, _difference), *blank]
+        yield line("paper", _paper)
+        yield line("ours − paper", _difference)
     if _baseline_in_rows(report) and any(entry.versus for entry in entries):
-        name = _baseline_name(report)
-        yield [*labels, f"ours − {name}", *_map(report, entries, versus_baseline), *blank]
+        yield line(f"ours − {_baseline_name(report)}", versus_baseline)
 
 
-def _map(report: Report, entries: list[Entry], text: Callable[[Entry, Metric], str]) -> list[str]:
-    return [text(entry, report.metrics[entry.metric]) for entry in entries]
-
-
-def ours(entry: Entry, metric: Metric) -> str:
+def ours(entry: Entry, metric: Metric) -> Cell:
     """`63.51 ± 1.20`, with (n/N) where seeds are missing; a cell without records is not run."""
     have, all_cells = entry.cells
-    if entry.ours is None and entry.ran and all_cells == 1:
-        return NO_FIGURE  # a metric that this cell has not
-    if entry.ours is None:
-        return NOT_RUN if all_cells == 1 else f"{WITHHELD} ({have}/{all_cells})"
-    text = spread(entry.ours, metric)
-    return text if entry.ours.n == entry.seeds else f"{text} ({entry.ours.n}/{entry.seeds})"
+    if entry.ours is not None:
+        text = spread(entry.ours, metric)
+        some = entry.ours.n < entry.seeds
+        return Cell(f"{text} ({entry.ours.n}/{entry.seeds})" if some else text)
+    if all_cells > 1:
+        return Cell(f"{WITHHELD} ({have}/{all_cells})")
+    return Cell(NO_FIGURE if entry.ran else NOT_RUN)  # a metric that this cell has not, or no record
 
 
 def spread(value: Interval, metric: Metric, signed: bool = False) -> str:
@@ -84,21 +92,20 @@ def spread(value: Interval, metric: Metric, signed: bool = False) -> str:
     return mean if value.half is None else f"{mean} ± {metric.show(value.half)}"
 
 
-def versus_baseline(entry: Entry, metric: Metric) -> str:
-    """The paired difference; bold where its interval excludes zero."""
+def versus_baseline(entry: Entry, metric: Metric) -> Cell:
+    """The paired difference; strong where its interval excludes zero."""
     if entry.versus is None:
-        return ""
-    text = spread(entry.versus, metric, signed=True)
-    sure = entry.versus.half is not None and (entry.versus.low > 0 or entry.versus.high < 0)
-    return f"**{text}**" if sure else text
+        return Cell("")
+    text, value = spread(entry.versus, metric, signed=True), entry.versus
+    return Cell(text, strong=value.half is not None and (value.low > 0 or value.high < 0))
 
 
-def _paper(entry: Entry, metric: Metric) -> str:
-    return "" if entry.paper is None else metric.show(entry.paper)
+def _paper(entry: Entry, metric: Metric) -> Cell:
+    return Cell("" if entry.paper is None else metric.show(entry.paper))
 
 
-def _difference(entry: Entry, metric: Metric) -> str:
-    return "" if entry.difference is None else metric.show(entry.difference, signed=True)
+def _difference(entry: Entry, metric: Metric) -> Cell:
+    return Cell("" if entry.difference is None else metric.show(entry.difference, signed=True))
 
 
 def _has_kinds(report: Report) -> bool:
@@ -137,8 +144,7 @@ def _heading(report: Report, column: Coords, metric: str) -> str:
     return ", ".join(parts)
 
 
-def _difference_heading(report: Report, column: Coords) -> str:
-    return f"{_heading(report, column, '')} − {_baseline_name(report)}"
+# --- claims -----------------------------------------------------------------------------------
 
 
 def verdict_lines(report: Report) -> list[str]:
@@ -146,39 +152,39 @@ def verdict_lines(report: Report) -> list[str]:
     lines = []
     for text, verdicts in report.verdicts:
         found = {f: [v for v in verdicts if v.finding == f] for f in FINDINGS}
-        counts = [f"{f} {_places(report, found[f], verdicts)}" for f in FINDINGS if found[f]]
-        lines.append(f"{text}: {'; '.join(counts)}.")
+        parts = [f"{f}{_places(report, found[f], verdicts)}" for f in FINDINGS if found[f]]
+        lines.append(f"{text}: {'; '.join(parts)}.")
     return lines
 
 
 def _places(report: Report, verdicts: list[Verdict], everything: list[Verdict]) -> str:
-    """`at step 100 to 500 (projection scale 0.5)`; runs of a numeric last axis are joined."""
+    """` at step 100 to 500 (projection scale 0.5)`; runs of a numeric last axis are joined."""
     if len(verdicts) == len(everything):
-        return "everywhere" if len(everything) > 1 else "here"
-    places: dict[str, list[Verdict]] = {}
+        return " everywhere" if len(everything) > 1 else ""
+    axis = list(everything[0].at)[-1]
+    order = list(dict.fromkeys(v.at[axis] for v in everything))
+    members: dict[str, list[int]] = {}
     for verdict in verdicts:
         *outer, _ = verdict.at.items()
         key = ", ".join(f"{_axis_name(a)} {report.label(a, v)}" for a, v in outer)
-        places.setdefault(key, []).append(verdict)
+        members.setdefault(key, []).append(order.index(verdict.at[axis]))
     texts = []
-    for outer_text, members in places.items():
-        axis = list(members[0].at)[-1]
-        order = list(dict.fromkeys(v.at[axis] for v in everything))
-        inner = _runs(report, axis, [order.index(v.at[axis]) for v in members], order)
-        texts.append(f"at {_axis_name(axis)} {inner}" + (f" ({outer_text})" if outer_text else ""))
-    return f"{' and '.join(texts)}"
+    for key, indices in members.items():
+        where = f"{_axis_name(axis)} {_runs(report, axis, indices, order)}"
+        texts.append(f" at {where} ({key})" if key else f" at {where}")
+    return " and".join(texts)
 
 
-def _runs(report: Report, axis: str, indices: list[int], order: list[Scalar]) -> str:
-    """Neighbouring values as `first to last`."""
+def _runs(report: Report, axis: str, indices: Sequence[int], order: Sequence[Scalar]) -> str:
+    """The values at `indices` of `order`; three or more neighbouring numbers as `first to last`."""
+    names = [report.label(axis, value) for value in order]
+    numeric = all(isinstance(value, int | float) for value in order)
     runs: list[list[int]] = []
     for index in indices:
         if runs and runs[-1][-1] == index - 1:
             runs[-1].append(index)
         else:
             runs.append([index])
-    names = [report.label(axis, value) for value in order]
-    numeric = all(isinstance(value, int | float) for value in order)
     parts = []
     for run in runs:
         if numeric and len(run) > 2:

@@ -27,9 +27,10 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "umlbench",
     "savefig.dpi": 150,
 }
-# Okabe and Ito's colours in an order of falling darkness, with dashes, so that lines stay apart for
-# colour-blind readers and in grey print.
-LINES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#E69F00", ":"))
+# Okabe and Ito's colours in an order of falling darkness, and dashes, so that lines stay apart for
+# colour-blind readers and in grey print. Four dashes and five colours make twenty different lines.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+DASHES = ("-", "--", "-.", ":")
 
 
 def draw(report: Report, folder: Path) -> list[Path]:
@@ -59,17 +60,36 @@ def _panel(report: Report, plot: Plot, axes: Axes, panel: Scalar) -> None:
     name = report.recipe.file.report.metrics[0]
     metric = report.metrics[name]
     fixed: dict[str, Scalar] = {plot.panels: panel} if plot.panels else {}
-    for line, (colour, dash) in zip(report.axis(plot.lines), LINES, strict=False):
+    measured = plot.x in report.recipe.file.axes  # single cells, not the points of a curve
+    for number, line in enumerate(report.axis(plot.lines)):
         points = list(_line(report, plot, name, {**fixed, plot.lines: line}))
-        x = [point for point, _ in points]
-        mean = [value.mean for _, value in points]
-        axes.plot(x, mean, color=colour, linestyle=dash, label=report.label(plot.lines, line))
-        low, high = [v.low for _, v in points], [v.high for _, v in points]
+        colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+        x, values = [x for x, _ in points], [value for _, value in points]
+        style = {"color": colour, "linestyle": dash, "marker": "o" if measured else ""}
+        label = report.label(plot.lines, line)
+        axes.plot(x, [v.mean for v in values], label=label, markersize=3.5, **style)
+        low, high = [v.low for v in values], [v.high for v in values]
         axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    if measured:
+        _ticks(axes, _xs(report, plot.x), [report.label(plot.x, x) for x in _xs(report, plot.x)])
     axes.set_xlabel(plot.x.replace("_", " "))
     axes.set_ylabel(f"{metric.label} ({metric.unit})")
     if plot.panels:
-        axes.set_title(f"{plot.panels.replace('_', ' ')}: {report.label(plot.panels, panel)}")
+        axes.set_title(_title(plot.panels, report.label(plot.panels, panel)))
+
+
+def _ticks(axes: Axes, values: list[Any], labels: list[str]) -> None:
+    """One tick per value; numbers that double (1, 2, 4, 8, 16 shots) on a logarithmic axis."""
+    numbers = [value for value in values if isinstance(value, int | float) and value > 0]
+    if len(numbers) == len(values) and max(numbers) >= 8 * min(numbers):
+        axes.set_xscale("log", base=2)
+    axes.set_xticks(values, labels)
+    axes.minorticks_off()
+
+
+def _title(axis: str, label: str) -> str:
+    """A label in words says what it is; a bare value does not."""
+    return label if " " in label else f"{axis.replace('_', ' ')}: {label}"
 
 
 def _line(

@@ -15,28 +15,35 @@ from umlbench.running import Event
 class PlanProgress:
     """Counts the jobs of a plan as they end and estimates when the last one will."""
 
-    def __init__(self, plan: Plan, console: Console) -> None:
-        self.todo = plan.todo
-        self.ended = self.failed = 0
+    def __init__(self, console: Console) -> None:
         self.console = console
+        self.todo = self.ended = self.failed = 0
         self.started = time.monotonic()
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[eta]}"),
+            TextColumn("{task.fields[note]}"),
         )
         self.bar = Progress(*columns, console=console, transient=True, disable=not self.live)
-        self.task = self.bar.add_task(plan.id, total=self.todo, eta="")
 
     @property
     def live(self) -> bool:
         """Whether there is a terminal to draw on."""
         return self.console.is_terminal
 
+    def on_plan(self, plan: Plan) -> None:
+        """The jobs are known; the first starts now."""
+        self.todo, self.started = plan.todo, time.monotonic()
+        done = plan.jobs - plan.todo
+        known = f", {done} are done" if done else ""
+        self.say(f"{plan.id}: {plan.todo} of {plan.jobs} jobs to run{known}")
+        if plan.todo:
+            self.bar.start()
+            self.task = self.bar.add_task(plan.id, total=plan.todo, note="")
+
     def __enter__(self) -> PlanProgress:
-        self.bar.start()
         return self
 
     def __exit__(
@@ -55,12 +62,15 @@ class PlanProgress:
         place = " ".join(f"{axis}={value}" for axis, value in record.cell.items())
         name = f"{record.recipe} {place} seed={record.seed}"
         failures = f", {self.failed} failed" if self.failed else ""
-        self.bar.update(self.task, completed=self.ended, eta=f"eta {self.eta()}{failures}")
-        if record.ok and not self.live:
-            text = f"[{self.ended}/{self.todo}] {name}: {_figure(event)} (eta {self.eta()})"
-            self.console.print(text, highlight=False, markup=False)
-        elif not record.ok:
-            self.console.print(f"FAILED {name}: {record.error}", highlight=False, markup=False)
+        self.bar.update(self.task, completed=self.ended, note=f"{self.eta()} left{failures}")
+        if not record.ok:
+            self.say(f"FAILED {name}: {record.error}")
+        elif not self.live:
+            self.say(f"[{self.ended}/{self.todo}] {name}: {_figure(event)} ({self.eta()} left)")
+
+    def say(self, line: str) -> None:
+        """One line above the bar."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def eta(self) -> str:
         """Time left at this plan's own rate so far (`1m20s`)."""

@@ -5,6 +5,7 @@ PyYAML alone accepts duplicate keys silently and reads `1e-3` as text; both are 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,10 +14,18 @@ from typing import Any
 
 import yaml
 
-from umlbench.errors import UserError
+from umlbench.errors import UserError, nearest
 
-Loc = tuple[str | int | float, ...]
+Key = str | int | float
+Loc = tuple[Key, ...]
 
+MAX_VALUES = 100_000  # far above any real file; a few nested aliases can mean billions
+
+_TAG = "tag:yaml.org,2002:"
+_KINDS = {"str": "text", "int": "a number", "float": "a number", "bool": "a word", "null": "null"}
+_MISREAD = {"timestamp": "a date", "merge": "a merge key", "value": "a default key"}
+_Constructor = yaml.constructor.SafeConstructor
+_OCTAL = re.compile(r"[-+]?0[0-7_]+$")
 _NUMBER_LIKE = re.compile(r"[-+]?(\d[\d_]*)?\.?\d+[eE][-+]?\d+$|[-+]?\d+\.[eE][-+]?\d+$")
 
 
@@ -71,13 +80,15 @@ class Located:
         return Mark("?")
 
     def put(self, loc: Loc, value: Any, mark: Mark) -> None:
-        """Set one path (its parents are made where they are missing)."""
+        """Set one path; parents are made where they are missing or no mappings."""
         for marks in (self.marks, self.keys):
             for at in [at for at in marks if at[: len(loc)] == loc]:
                 del marks[at]
         node = self.data
         for part in loc[:-1]:
-            node = node.setdefault(part, {})
+            if not isinstance(node.get(part), dict):
+                node[part] = {}
+            node = node[part]
         node[loc[-1]] = value
         self.marks[loc] = mark
 
@@ -99,108 +110,209 @@ def dotted(loc: Loc) -> str:
     return text
 
 
-def read(path: Path, name: str | None = None) -> Located:
-    """The YAML mapping in a file; raises `ProblemsError` with every problem found."""
+def read(path: Path, name: str | None = None, problems: list[Problem] | None = None) -> Located:
+    """The YAML mapping in a file, called `name` in messages.
+
+    Raises `ProblemsError` with every problem found. With a list `problems`, what can be read past
+    (a duplicate key, `1e-3`) is added to it instead, so that a caller can go on and find the rest.
+    """
     source = name or path.name
     try:
         text = path.read_bytes().decode()
     except FileNotFoundError:
-        raise ProblemsError([Problem(Mark(source), "", "no such file")]) from None
+        others = [other.name for other in sorted(path.parent.glob("*.y*ml"))]
+        what = f"no such file{nearest(path.name, others)}"
+        raise ProblemsError([Problem(Mark(source), "", what)]) from None
     except UnicodeDecodeError as error:
         what = f"not UTF-8 text (byte {error.start}): is this a YAML file?"
         raise ProblemsError([Problem(Mark(source), "", what)]) from None
     except OSError as error:
         what = f"cannot be read: {error.strerror}"
         raise ProblemsError([Problem(Mark(source), "", what)]) from None
-    return parse(text, source)
+    return parse(text, source, problems)
 
 
-def parse(text: str, source: str) -> Located:
-    """The YAML mapping in `text`; `source` names it in messages."""
-    located, problems = Located(None), list[Problem]()
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        if node is None:
-            raise ProblemsError([Problem(Mark(source, 1, 1), "", "the file is empty")])
-        located.data = _Reader(source, located, problems).value(node, ())
-    except yaml.YAMLError as error:
-        problems.append(_syntax(error, source))
-    except RecursionError:
-        problems.append(Problem(Mark(source), "", "an alias (*name) contains itself"))
-    except ValueError as error:
-        problems.append(Problem(Mark(source), "", f"not YAML: {error}"))
-    if not problems and not isinstance(located.data, dict):
+def parse(text: str, source: str, problems: list[Problem] | None = None) -> Located:
+    """The YAML mapping in `text`; `source` names it in messages. Raises as `read` does."""
+    found: list[Problem] = []
+    located, empty = _compose(text, source, found)
+    if empty:
+        found.append(Problem(Mark(source, 1, 1), "", "the file is empty"))
+    elif located and not isinstance(located.data, dict):
         what = f"expected a mapping of keys to values, found {_kind(located.data)}"
-        problems.append(Problem(Mark(source, 1, 1), "", what))
-    if problems:
-        raise ProblemsError(problems)
-    return located
+        found.append(Problem(Mark(source, 1, 1), "", what))
+    elif located and (problems is not None or not found):
+        (found if problems is None else problems).extend(found)
+        return located
+    raise ProblemsError(found)
 
 
 def scalar(text: str, source: str) -> Any:
     """A command-line value by YAML's rules (`0.5`, `true`, `[1, 2]`, `dtd`)."""
-    value, problems = None, list[Problem]()
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        if node is not None:
-            value = _Reader(source, Located(None), problems).value(node, ())
-    except yaml.YAMLError as error:
-        problems.append(Problem(Mark(source), "", f"not a YAML value: {_first_line(error)}"))
+    problems: list[Problem] = []
+    located, _ = _compose(text, source, problems)
     if problems:
         raise ProblemsError([Problem(Mark(source), p.key, p.what) for p in problems])
-    return value
+    return located.data if located else None
+
+
+def _compose(text: str, source: str, problems: list[Problem]) -> tuple[Located | None, bool]:
+    """What the text holds (None where it is no YAML at all), and whether it holds nothing."""
+    located = Located(None)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is None:
+            return None, True
+        located.data = _Reader(source, located, problems).value(node, ())
+    except yaml.YAMLError as error:
+        problems.append(_syntax(error, text, source))
+    except RecursionError:
+        problems.append(Problem(Mark(source), "", "not valid YAML: nested too deeply"))
+    except ValueError as error:  # a malformed %YAML line
+        problems.append(Problem(Mark(source), "", f"not valid YAML: {error}"))
+    else:
+        return located, False
+    return None, False
 
 
 @dataclass
 class _Reader:
-    """Builds plain data from YAML nodes, noting marks and problems on the way."""
+    """Builds plain data from YAML nodes, noting marks and problems on the way.
+
+    Tags are never obeyed, so no file can make an object; aliases are expanded up to `MAX_VALUES`.
+    """
 
     source: str
     into: Located
     problems: list[Problem]
+    inside: list[yaml.Node] = field(default_factory=list)  # the collections being built
+    size: int = 0
 
     def value(self, node: yaml.Node, loc: Loc) -> Any:
         self.into.marks[loc] = self._mark(node)
-        if isinstance(node, yaml.MappingNode):
-            return dict(self._items(node, loc))
-        if isinstance(node, yaml.SequenceNode):
-            return [self.value(child, loc + (i,)) for i, child in enumerate(node.value)]
-        return self._scalar(node, loc)
+        self.size += 1
+        if self.size > MAX_VALUES:
+            raise yaml.MarkedYAMLError(
+                problem=f"aliases make more than {MAX_VALUES} values", problem_mark=node.start_mark
+            )
+        return (
+            self._scalar(node, loc) if isinstance(node, yaml.ScalarNode) else self._all(node, loc)
+        )
 
-    def _items(self, node: yaml.MappingNode, loc: Loc) -> Iterator[tuple[str | int | float, Any]]:
-        seen: dict[str | int | float, int] = {}
-        for key_node, value_node in node.value:
-            key, mark = self._scalar(key_node, loc), self._mark(key_node)
-            if not isinstance(key, str | int | float) or isinstance(key, bool):
-                what = f"a key must be a word, found {_kind(key)} '{key_node.value}' (quote it)"
-                self.problems.append(Problem(mark, dotted(loc), what))
-            elif key in seen:
-                what = f"duplicate key, first on line {seen[key]}"
-                self.problems.append(Problem(mark, dotted(loc + (key,)), what))
-            else:
-                seen[key] = mark.line
-                self.into.keys[loc + (key,)] = mark
-                yield key, self.value(value_node, loc + (key,))
-
-    def _scalar(self, node: yaml.Node, loc: Loc) -> Any:
-        try:
-            value = yaml.SafeLoader("").construct_object(node, deep=True)
-        except (yaml.YAMLError, ValueError) as error:
-            self.problems.append(Problem(self._mark(node), dotted(loc), _first_line(error)))
+    def _all(self, node: yaml.Node, loc: Loc) -> Any:
+        if node.tag not in (_TAG + "map", _TAG + "seq"):
+            self._problem(node, loc, f"the YAML tag {_short(node.tag)} is not allowed")
             return None
-        plain = isinstance(node, yaml.ScalarNode) and node.style is None
-        if isinstance(value, str) and plain and _NUMBER_LIKE.match(value):
-            what = f"YAML reads {value} as text, not as a number: write {_with_point(value)}"
-            self.problems.append(Problem(self._mark(node), dotted(loc), what))
-        return value
+        if any(node is outer for outer in self.inside):
+            self._problem(node, loc, "an alias (*name) contains itself")
+            return None
+        self.inside.append(node)
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return dict(self._items(node, loc))
+            return [self.value(child, loc + (i,)) for i, child in enumerate(node.value)]
+        finally:
+            self.inside.pop()
+
+    def _items(self, node: yaml.MappingNode, loc: Loc) -> Iterator[tuple[Key, Any]]:
+        seen: dict[Key, int] = {}
+        for key_node, value_node in node.value:
+            key, mark = self._key(key_node, loc), self._mark(key_node)
+            if key is None:
+                continue
+            if key in seen:
+                self._problem(key_node, loc + (key,), f"duplicate key, first on line {seen[key]}")
+                continue
+            seen[key] = mark.line
+            self.into.keys[loc + (key,)] = mark
+            yield key, self.value(value_node, loc + (key,))
+
+    def _key(self, node: yaml.Node, loc: Loc) -> Key | None:
+        if not isinstance(node, yaml.ScalarNode):
+            what = "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
+            self._problem(node, loc, f"a key must be a word, not {what}")
+            return None
+        if node.tag == _TAG + "merge":
+            self._problem(node, loc, "merge keys (<<) are not read: use extends")
+            return None
+        if node.tag not in (_TAG + "str", _TAG + "int", _TAG + "float"):
+            what = (
+                f"a key must be a word, and YAML reads {node.value or 'nothing'} as another thing"
+            )
+            self._problem(node, loc, f"{what}: quote it")
+            return None
+        key = self._scalar(node, loc)
+        return key if isinstance(key, str | int | float) else None
+
+    def _scalar(self, node: yaml.ScalarNode, loc: Loc) -> Any:
+        """The value; a misread number or word is noted and read as it was meant."""
+        kind, plain = node.tag.removeprefix(_TAG), node.style is None
+        if kind in _MISREAD and plain:
+            self._problem(node, loc, f"YAML reads {node.value} as {_MISREAD[kind]}: quote it")
+            return node.value
+        if kind not in _KINDS:
+            self._problem(node, loc, f"the YAML tag {_short(node.tag)} is not allowed")
+            return None
+        try:
+            value = node.value if kind == "str" else _Constructor().construct_object(node)
+        except (ValueError, KeyError, IndexError) as error:
+            self._problem(node, loc, f"not {_KINDS[kind]}: {_first_line(error)}")
+            return None
+        if plain:
+            self._misread(node, loc, value)
+        number_like = plain and isinstance(value, str) and _NUMBER_LIKE.match(value)
+        return float(value) if number_like else value
+
+    def _misread(self, node: yaml.ScalarNode, loc: Loc, value: Any) -> None:
+        """Notes what YAML 1.1 reads otherwise than most people do."""
+        text = node.value
+        if isinstance(value, str):
+            if not _NUMBER_LIKE.match(value):
+                return
+            what = f"as text, not as a number: write {_with_point(text)}"
+        elif isinstance(value, bool):
+            if text.lower() in ("true", "false"):
+                return
+            said = dump_scalar(value)
+            what = f"as {said}: write {said}, or quote the word"
+        elif isinstance(value, int | float) and ":" in text:
+            what = f"as the number {value} (base 60): quote it, or write {value}"
+        elif isinstance(value, int) and _OCTAL.match(text):
+            what = f"as the octal number {value}: write it without the leading zero"
+        else:
+            return
+        self._problem(node, loc, f"YAML reads {text} {what}")
+
+    def _problem(self, node: yaml.Node, loc: Loc, what: str) -> None:
+        self.problems.append(Problem(self._mark(node), dotted(loc), what))
 
     def _mark(self, node: yaml.Node) -> Mark:
         return Mark(self.source, node.start_mark.line + 1, node.start_mark.column + 1)
 
 
+def dump(value: Any) -> str:
+    """A plain value as YAML that `parse` reads back as the same value."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
 def dump_scalar(value: Any) -> str:
     """A scalar as YAML writes it (`true`, `null`, `0.5`)."""
-    return yaml.safe_dump(value, default_flow_style=True).split("\n")[0]
+    return yaml.dump(value, Dumper=_Dumper, width=math.inf).split("\n")[0]
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes each value where it stands, and quotes text that reads like a number (`1e-3`)."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = "'" if _NUMBER_LIKE.match(value) else None
+    return dumper.represent_scalar(_TAG + "str", value, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 def _with_point(text: str) -> str:
@@ -210,14 +322,31 @@ def _with_point(text: str) -> str:
     return f"{whole}e{exponent if exponent[0] in '+-' else '+' + exponent}"
 
 
-def _syntax(error: yaml.YAMLError, source: str) -> Problem:
-    mark = getattr(error, "problem_mark", None)
-    where = Mark(source, mark.line + 1, mark.column + 1) if mark else Mark(source)
-    return Problem(where, "", f"not valid YAML: {_first_line(error)}")
+_REMEDIES = {
+    "found character '\\t' that cannot start any token": "a tab: indent with spaces",
+    "mapping values are not allowed here": "a second ': ' on the line: quote the text",
+}
+
+
+def _syntax(error: yaml.YAMLError, text: str, source: str) -> Problem:
+    where = Mark(source)
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        where = Mark(source, error.problem_mark.line + 1, error.problem_mark.column + 1)
+    elif isinstance(error, yaml.reader.ReaderError):
+        before = text[: error.position]
+        where = Mark(source, before.count("\n") + 1, error.position - before.rfind("\n"))
+    said = _first_line(error)
+    context = getattr(error, "context", None) or ""
+    said = f"{context}, {said}" if said.startswith("but ") else said
+    return Problem(where, "", f"not valid YAML: {_REMEDIES.get(said, said)}")
 
 
 def _first_line(error: Exception) -> str:
     return str(getattr(error, "problem", None) or error).split("\n")[0]
+
+
+def _short(tag: str) -> str:
+    return tag.replace(_TAG, "!!")
 
 
 def _kind(value: Any) -> str:

@@ -59,14 +59,17 @@ class Schedule:
         return iteration % self.eval_every == 0
 
 
-def learning_rate(iteration: int, base: float, schedule: Schedule) -> float:
+def learning_rate(
+    iteration: int, base: float, schedule: Schedule, cosine_iterations: int | None = None
+) -> float:
     """The learning rate in force during the optimizer step of `iteration`, counted from 0.
 
     Linear warm-up, then a half cosine counted from the end of the warm-up, over
-    `max_iterations`. The first step uses `warmup_min_lr` itself, also where `base` is smaller.
+    `cosine_iterations` (by default the schedule's `max_iterations`). The first step uses
+    `warmup_min_lr` itself, also where `base` is smaller.
     """
     warmup = schedule.warmup_iterations
     if iteration >= warmup:
-        angle = math.pi * (iteration - warmup) / schedule.max_iterations
+        angle = math.pi * (iteration - warmup) / (cosine_iterations or schedule.max_iterations)
         return base / 2 * (1 + math.cos(angle))
     return base * iteration / warmup if iteration else schedule.warmup_min_lr

@@ -150,9 +150,9 @@ class Stack:
     ) -> None:
         self.values, self.gradient = values, _like(values)
         self._mean, self._square, self._trials = mean, square, trials
-        self._groups: dict[tuple[float, float], Group] = {}
+        self._groups: dict[tuple[float, float, int | None], Group] = {}
         for k, trial in enumerate(trials):
-            key = (trial.learning_rate, trial.weight_decay)
+            key = (trial.learning_rate, trial.weight_decay, trial.cosine_iterations)
             group = self._groups.setdefault(key, Group([], [], [], []))
             for tensors, kind in zip(group, (values, self.gradient, mean, square), strict=True):
                 tensors.extend(_trained(kind, k, trial))
@@ -173,12 +173,12 @@ class Stack:
         optimizer's own bookkeeping would cost more than the arithmetic of a small head.
         """
         self._steps.add_(1)
-        for (base, decay), group in self._groups.items():
+        for (base, decay, cosine), group in self._groups.items():
             torch._fused_adamw_(
                 *group,
                 [],
                 [self._steps] * len(group.values),
-                lr=learning_rate(iteration, base, schedule),
+                lr=learning_rate(iteration, base, schedule, cosine),
                 beta1=0.9,
                 beta2=0.999,
                 weight_decay=decay,

@@ -44,7 +44,8 @@ class Trial:
     """One training. The trials of one call share C, D, T and whether there is a projection.
 
     `head` (C, T) and `projection` (T, D) are the weights at the start. Every modality has its own
-    logit scale, which starts at `scale` and is trained where `learnable_scale` says so.
+    logit scale, which starts at `scale` and is trained where `learnable_scale` says so. The
+    learning rate's cosine spans `cosine_iterations`, by default the schedule's `max_iterations`.
     """
 
     target: Stream
@@ -57,6 +58,7 @@ class Trial:
     weight_decay: float
     learnable_scale: bool = False
     scale: float = 1.0
+    cosine_iterations: int | None = None
 
     @property
     def streams(self) -> tuple[Stream, ...]:
