@@ -2,6 +2,7 @@
 
 import pytest
 from pydantic import TypeAdapter
+
 from umlbench.claims import Claim, mean_over
 
 AXES = {"method": ["a", "b"], "epoch": [1, 2, 3]}

@@ -176,5 +176,6 @@ def nothing_run(names: Sequence[str | Path], results: Path) -> UserError:
     """The error where no record belongs to what was asked for."""
     what = f" of {', '.join(map(str, names))}" if names else ""
     return UserError(
-        f"no records{what} in {results}", f"run first: umlbench run {names[0] if names else 'quickstart'}"
+        f"no records{what} in {results}",
+        f"run first: umlbench run {names[0] if names else 'quickstart'}",
     )

@@ -135,7 +135,7 @@ class Description:
     def text(self) -> str:
         """YAML of the resolved recipes, then the paper's side."""
         parts = [
-            f"# recipe {recipe.id}, resolved\n{_yaml(recipe.file.model_dump(mode='json'))}"
+            f"# recipe {recipe.id}, resolved\n{recipe.to_yaml()}"
             for recipe in self.recipes
         ]
         if self.table:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -15,19 +16,32 @@ from umlbench.errors import Exit, UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from umlbench.api import Ran
+    from umlbench.catalogue import Item
     from umlbench.planning import Plan
+
+
+def _examples(*commands: str) -> str:
+    """The last lines of a help page, one command each (\\b keeps the lines apart)."""
+    return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands)])
+
 
 app = typer.Typer(
     name="umlbench",
-    help="Reproduce every table and figure of the UML paper (arXiv 2510.08492), and compare.",
-    epilog="Start with: umlbench list | umlbench run quickstart | umlbench report",
+    help="Every table and figure of the UML paper (arXiv 2510.08492), re-made and compared.",
+    epilog=_examples("umlbench list", "umlbench run quickstart", "umlbench report figure3"),
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-cache_app = typer.Typer(help="The feature cache on disk.", no_args_is_help=True)
-app.add_typer(cache_app, name="cache", epilog="Example: umlbench cache ls")
+cache_app = typer.Typer(
+    help="The feature cache on disk: ls, verify, prune, path.",
+    epilog=_examples("umlbench cache ls", "umlbench cache prune --dry-run"),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(cache_app, name="cache")
 
 
 def _complete(incomplete: str) -> list[str]:
@@ -36,25 +50,31 @@ def _complete(incomplete: str) -> list[str]:
     return [name for name in recipe.names() if name.startswith(incomplete)]
 
 
-# Options that several commands share. typer reads Optional at run time on Python 3.10.
+# Options that several commands share.
 Name = Annotated[
     str,
-    typer.Argument(help="A table, figure or suite, or a recipe file.", autocompletion=_complete),
+    typer.Argument(
+        metavar="NAME", help="A table, figure or suite, or a recipe file.", autocompletion=_complete
+    ),
 ]
 Names = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Argument(help="Tables, figures or suites (default: all run).", autocompletion=_complete),
+    list[str] | None,
+    typer.Argument(
+        metavar="NAME",
+        help="Tables, figures or suites (default: all run).",
+        autocompletion=_complete,
+    ),
 ]
 Set = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's value; repeatable."),
 ]
 Only = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    list[str] | None,
     typer.Option("--only", metavar="AXIS=VALUE[,...]", help="Keep these cells; repeatable."),
 ]
 Seeds = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(metavar="1,2,3|1-5", envvar="UMLBENCH_SEEDS", help="Seeds instead of its own."),
 ]
 Results = Annotated[
@@ -66,33 +86,30 @@ Fresh = Annotated[
     bool, typer.Option("--fresh", envvar="UMLBENCH_FRESH", help="Run again what is done.")
 ]
 Limit = Annotated[
-    Optional[int],  # noqa: UP045
-    typer.Option(min=1, envvar="UMLBENCH_LIMIT", help="Only the first N jobs of each recipe."),
+    int | None,
+    typer.Option(
+        metavar="N", min=1, envvar="UMLBENCH_LIMIT", help="Only the first N jobs of each recipe."
+    ),
 ]
 RESULTS = Path("results")
+PIPE_WIDTH = 10_000
+WIDE = 140  # columns that the list needs for one line per item
 
 
-@app.command(name="list", epilog="Example: umlbench list --json | jq '.[] | select(.jobs > 0)'")
+@app.command(name="list", epilog=_examples("umlbench list", "umlbench list --json"))
 def list_(results: Results = RESULTS, as_json: Json = False) -> None:
-    """Every table and figure of the paper: title, family, what has been run."""
+    """Every table and figure: title, family, what has been run."""
     from umlbench import catalogue
 
     items = catalogue.items(results)
     if as_json:
         return _print_json([item.plain() for item in items])
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table("name", "title", "family", "status", box=box.SIMPLE, pad_edge=False)
-    for item in items:
-        table.add_row(item.shown_name, escape(item.title), item.family, item.status)
-    return _console().print(table)
+    return _print_items(items, _console())
 
 
-@app.command(epilog="Examples: umlbench show table17 | umlbench show figure39 --json")
+@app.command(epilog=_examples("umlbench show table17", "umlbench show figure39 --json"))
 def show(name: Name, as_json: Json = False) -> None:
-    """The resolved recipe, the paper's numbers, the claims and notes of one item."""
+    """A resolved recipe and the paper's numbers and claims."""
     from umlbench import catalogue
 
     shown = catalogue.describe(name)
@@ -101,7 +118,7 @@ def show(name: Name, as_json: Json = False) -> None:
     return _console().print(shown.text(), highlight=False, markup=False)
 
 
-@app.command(epilog="Example: umlbench plan table17 --only dataset=dtd,shots=1,2")
+@app.command(epilog=_examples("umlbench plan digits --only method=uml,shots=1,2"))
 def plan(
     name: Name,
     change: Set = None,
@@ -112,7 +129,10 @@ def plan(
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
-    """What a run would do: jobs and trainings total, done, missing, and the time; runs nothing."""
+    """What a run would do and how long it takes; runs nothing.
+
+    Jobs in all, done and to run, their trainings (grid points), and missing data or weights.
+    """
     from umlbench import api
 
     made = api.plan(
@@ -130,9 +150,11 @@ def plan(
 
 
 @app.command(
-    epilog="Examples: umlbench run quickstart | "
-    "umlbench run digits --only shots=1,2 --seeds 1-10 --results /tmp/mine | "
-    "umlbench run figure3 --set learning_rate=3.0e-4",
+    epilog=_examples(
+        "umlbench run quickstart",
+        "umlbench run digits --only shots=1,2 --seeds 1-10 --results /tmp/mine",
+        "umlbench run figure3 --set learning_rate=3.0e-4",
+    ),
 )
 def run(
     name: Name,
@@ -142,16 +164,23 @@ def run(
     results: Results = RESULTS,
     device: Annotated[
         str,
-        typer.Option(envvar="UMLBENCH_DEVICE", help="auto, cpu, cuda (all of them) or cuda:N."),
+        typer.Option(
+            metavar="DEVICE",
+            envvar="UMLBENCH_DEVICE",
+            help="auto, cpu, cuda (all of them) or cuda:N.",
+        ),
     ] = "auto",
     workers: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(
-            min=1, envvar="UMLBENCH_WORKERS", help="Processes on a CPU (default: one per core)."
+            metavar="N",
+            min=1,
+            envvar="UMLBENCH_WORKERS",
+            help="Processes on a CPU (default: one per core).",
         ),
     ] = None,
     executor: Annotated[
-        str, typer.Option(envvar="UMLBENCH_EXECUTOR", help="Where jobs run: local.")
+        str, typer.Option(metavar="NAME", envvar="UMLBENCH_EXECUTOR", help="Where jobs run: local.")
     ] = "local",
     offline: Annotated[
         bool, typer.Option("--offline", envvar="UMLBENCH_OFFLINE", help="Never open a socket.")
@@ -159,120 +188,124 @@ def run(
     fresh: Fresh = False,
     limit: Limit = None,
 ) -> None:
-    """Run what is missing, store records, then print paper | ours | difference."""
-    from umlbench import api, reporting
-    from umlbench.render import console as terminal
-    from umlbench.render.progress import PlanProgress, duration
+    """Run what is missing, then print ours beside the paper's.
+
+    One record is stored per job as it ends; an interrupted or repeated run goes on from there.
+    """
+    from umlbench import api
+    from umlbench.render.progress import PlanProgress
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters stop jobs this way
-    progress: PlanProgress | None = None
     console = _console(stderr=True)
-
-    def begin(made: Plan) -> None:
-        nonlocal progress
-        if made.todo:
-            console.print(f"{made.id}: {made.todo} of {made.jobs} jobs to run", highlight=False)
-        progress = PlanProgress(made, console).__enter__()
-
     try:
-        ran = api.run(
-            name,
-            results=results,
-            device=device,
-            workers=workers,
-            executor=executor,
-            offline=offline,
-            fresh=fresh,
-            limit=limit,
-            overrides=change or (),
-            only=only or (),
-            seeds=seeds,
-            on_plan=begin,
-            on_event=lambda event: progress.on_event(event) if progress else None,
-        )
+        with PlanProgress(console) as progress:
+            ran = api.run(
+                name,
+                results=results,
+                device=device,
+                workers=workers,
+                executor=executor,
+                offline=offline,
+                fresh=fresh,
+                limit=limit,
+                overrides=change or (),
+                only=only or (),
+                seeds=seeds,
+                on_plan=progress.on_plan,
+                on_event=progress.on_event,
+            )
     except KeyboardInterrupt:
-        console.print("\nInterrupted; what has ended is recorded. Resume with:", highlight=False)
-        console.print(_resume_command(), highlight=False, markup=False, soft_wrap=True)
+        _say(console, "\nInterrupted; what has ended is recorded. Resume with:", _resume_command())
         raise typer.Exit(Exit.INTERRUPTED) from None
-    finally:
-        if progress:
-            progress.__exit__(None, None, None)
-    for part in ran.plan.parts:
-        terminal.show(reporting.build(part.recipe, part.store.load()), _console())
-    if ran.made:
-        console.print(f"{len(ran.made)} jobs in {duration(ran.seconds)}", highlight=False)
+    _print_run(ran, console)
     if ran.failed:
-        console.print(f"{len(ran.failed)} jobs failed; the same command tries them again.")
         raise typer.Exit(Exit.JOBS_FAILED)
 
 
 @app.command(
-    epilog="Examples: umlbench report | umlbench report figure3 --format markdown | "
-    "umlbench report --format csv > all.csv",
+    epilog=_examples(
+        "umlbench report",
+        "umlbench report figure3 --format markdown",
+        "umlbench report --format csv > all.csv",
+    ),
 )
 def report(
     names: Names = None,
     form: Annotated[
         str,
-        typer.Option("--format", envvar="UMLBENCH_FORMAT", help="console, markdown, csv or json."),
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            envvar="UMLBENCH_FORMAT",
+            help="console, markdown, csv or json.",
+        ),
     ] = "console",
     results: Results = RESULTS,
     write: Annotated[
         bool, typer.Option("--write", help="Write the files beside the records again.")
     ] = False,
 ) -> None:
-    """Render stored records beside the paper's numbers; runs nothing."""
+    """Print stored records beside the paper's numbers."""
     from umlbench import api
+    from umlbench.render import FORMATS, check_format, render
     from umlbench.render import console as terminal
-    from umlbench.render import render
 
+    check_format(form, "console", *FORMATS)
     reports = api.build_reports(names or (), results=results)
-    if not reports:
-        raise UserError(f"no records in {results}", "run something: umlbench run quickstart")
-    for number, one in enumerate(reports):
-        if write:
+    others = [] if names else api.foreign(results)
+    if not reports and not others:
+        raise api.nothing_run((), results)
+    if write:
+        for one in reports:
             api.write_report(one, results / one.recipe.id)
-        if form == "console":
+    if form == "console":
+        for one in reports:
             terminal.show(one, _console())
-        else:
-            sys.stdout.write("\n" * bool(number and form == "markdown") + render(one, form))
+    else:
+        typer.echo(render(reports, form), nl=False)
+    if others:
+        line = f"not shown: {', '.join(others)} (no built-in recipes; name their files)"
+        _say(_console(stderr=True), line)
 
 
 @app.command(
-    epilog="Examples: umlbench check | umlbench check figure3 | "
-    "umlbench check digits --results /tmp/new --against results",
+    epilog=_examples(
+        "umlbench check",
+        "umlbench check figure3",
+        "umlbench check digits --results /tmp/new --against results",
+    ),
 )
 def check(
     names: Names = None,
     results: Results = RESULTS,
     against: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(metavar="DIR", help="Also compare with the records of this folder."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare records with the paper's numbers and claims; exit 1 on a deviation."""
+    """Compare records with the paper; exit 1 on a deviation.
+
+    A number deviates beyond the table's tolerance plus our own 95% interval, a claim where our
+    records reverse it. With --against, a number also deviates where it changed on the same seeds.
+    """
     from umlbench import api
 
     checked = api.check(*(names or ()), results=results, against=against)
     if as_json:
         _print_json([one.plain() for one in checked])
     else:
-        for one in checked:
-            for line in one.lines():
-                _console().print(line, highlight=False, markup=False, soft_wrap=True)
-        if not checked:
-            raise UserError(f"no records in {results}", "run something: umlbench run quickstart")
+        typer.echo("\n".join(line for one in checked for line in one.lines()))
     if any(one.deviations for one in checked):
         raise typer.Exit(Exit.CHECK_FAILED)
 
 
-@app.command(epilog="Example: umlbench validate mine.yaml recipes/*.yaml")
+@app.command(epilog=_examples("umlbench validate mine.yaml recipes/*.yaml"))
 def validate(
-    files: Annotated[list[str], typer.Argument(help="Recipe files or names.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Recipe files or names.")],
     as_json: Json = False,
 ) -> None:
-    """Every error of recipes at once, as file:line:column: key: what."""
+    """Every error of recipes, as file:line:column: key: what."""
     from umlbench import recipe
 
     errors = {str(file): recipe.errors(file) for file in files}
@@ -280,25 +313,25 @@ def validate(
         _print_json(errors)
     else:
         for file, lines in errors.items():
-            print("\n".join(lines) if lines else f"{file}: ok")  # noqa: T201
+            typer.echo("\n".join(lines) if lines else f"{file}: ok")
     if any(errors.values()):
         raise typer.Exit(Exit.USAGE)
 
 
-@app.command(epilog="Example: umlbench copy digits mine.yaml && umlbench run mine.yaml")
+@app.command(epilog=_examples("umlbench copy digits mine.yaml && umlbench run mine.yaml"))
 def copy(
     name: Name,
-    target: Annotated[Path, typer.Argument(help="The new recipe file (.yaml).")],
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="The new recipe file (.yaml).")],
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Copy a built-in recipe into a file of yours, to edit and run."""
+    """Copy a built-in recipe into a file of yours, to edit."""
     from umlbench import recipe
 
     recipe.copy(name, target, force=force)
     _console().print(f"{target} written; edit it, then: umlbench run {target}", highlight=False)
 
 
-@app.command(epilog="Example: umlbench doctor --json")
+@app.command(epilog=_examples("umlbench doctor --json"))
 def doctor(results: Results = RESULTS, as_json: Json = False) -> None:
     """Versions, devices, folders and tokens present."""
     from umlbench import env
@@ -307,19 +340,19 @@ def doctor(results: Results = RESULTS, as_json: Json = False) -> None:
     if as_json:
         return _print_json(facts)
     for name, value in facts.items():
-        print(f"{name:<18} {value}")  # noqa: T201
+        typer.echo(f"{name:<18} {value}")
     return None
 
 
-@cache_app.command(name="path", epilog="Example: du -sh $(umlbench cache path)")
+@cache_app.command(name="path", epilog=_examples("du -sh $(umlbench cache path)"))
 def cache_path() -> None:
     """Where the feature cache lies (UMLBENCH_CACHE)."""
     from umlbench import env
 
-    print(env.cache())  # noqa: T201
+    typer.echo(env.cache())
 
 
-@cache_app.command(name="ls", epilog="Example: umlbench cache ls --json")
+@cache_app.command(name="ls", epilog=_examples("umlbench cache ls --json"))
 def cache_ls(as_json: Json = False) -> None:
     """Every entry: encoder, data set, rows, width, size, state."""
     from umlbench import env, features
@@ -340,31 +373,34 @@ def cache_ls(as_json: Json = False) -> None:
     return _console().print(table)
 
 
-@cache_app.command(name="verify", epilog="Example: umlbench cache verify || umlbench cache prune")
+@cache_app.command(name="verify", epilog=_examples("umlbench cache verify || umlbench cache prune"))
 def cache_verify() -> None:
     """Read every entry again; exit 1 where a file is damaged or missing."""
     from umlbench import env, features
 
     problems = features.verify(env.cache())
     for problem in problems:
-        print(problem)  # noqa: T201
+        typer.echo(problem)
     if problems:
         raise typer.Exit(Exit.CHECK_FAILED)
-    print(f"{len(features.entries(env.cache()))} entries, no damage")  # noqa: T201
+    typer.echo(f"{len(features.entries(env.cache()))} entries, no damage")
 
 
 @cache_app.command(
-    name="prune", epilog="Examples: umlbench cache prune --dry-run | umlbench cache prune --days 90"
+    name="prune",
+    epilog=_examples("umlbench cache prune --dry-run", "umlbench cache prune --days 90"),
 )
 def cache_prune(
     days: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(min=0, help="Also remove entries made more than this many days ago."),
+        int | None,
+        typer.Option(
+            metavar="N", min=0, help="Also remove entries made more than this many days ago."
+        ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Remove every entry.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say it, remove nothing.")] = False,
 ) -> None:
-    """Remove unfinished and damaged entries (they are made again when needed)."""
+    """Remove unfinished and damaged entries."""
     from datetime import timedelta
 
     from umlbench import env, features
@@ -373,23 +409,39 @@ def cache_prune(
     removed = features.prune(env.cache(), older_than=older, everything=everything, dry_run=dry_run)
     word = "would remove" if dry_run else "removed"
     for entry in removed.entries:
-        print(f"{word} {entry.encoder}/{entry.dataset}-{entry.split}/{entry.key}")  # noqa: T201
-    print(f"{word} {len(removed.entries)} entries, {removed.bytes / 1e6:.1f} MB")  # noqa: T201
+        typer.echo(f"{word} {entry.encoder}/{entry.dataset}-{entry.split}/{entry.key}")
+    typer.echo(f"{word} {len(removed.entries)} entries, {removed.bytes / 1e6:.1f} MB")
 
 
 # --- printing ---------------------------------------------------------------------------------
 
 
 def _console(stderr: bool = False) -> Console:
-    """A console as wide as the terminal; piped output is never folded to 80 columns."""
+    """A console as wide as the terminal; piped output is never folded."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else 200)
+    return Console(stderr=stderr, width=None if stream.isatty() else PIPE_WIDTH)
+
+
+def _print_items(items: Iterable[Item], console: Console) -> None:
+    """One line per item; on a narrow terminal the family stands behind the title."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    wide = console.width >= WIDE
+    names = ("name", "title", "family", "status") if wide else ("name", "title", "status")
+    table = Table(*names, box=box.SIMPLE, show_edge=False, pad_edge=False)
+    for item in items:
+        title, family = escape(item.title), escape(item.family)
+        middle = (title, family) if wide else (f"{title} [dim]({family})[/]",)
+        table.add_row(item.shown_name if wide else item.name, *middle, item.status)
+    console.print(table)
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))  # noqa: T201
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 
 def _plan_json(made: Plan) -> dict[str, Any]:
@@ -418,20 +470,45 @@ def _print_plan(made: Plan) -> None:
 
     from umlbench.render.progress import duration
 
-    table = Table("recipe", "jobs", "done", "to run", "trainings", "time", box=box.SIMPLE)
+    table = Table("recipe", box=box.SIMPLE, show_edge=False, pad_edge=False)
+    for name in ("jobs", "done", "to run", "trainings", "time"):
+        table.add_column(name, justify="right")
     for part in made.parts:
-        time = "no timing yet" if part.seconds is None else f"about {duration(part.seconds)}"
+        time = "not known yet" if part.seconds is None else f"about {duration(part.seconds)}"
         done = len(part.jobs) - len(part.todo)
         numbers = (len(part.jobs), done, len(part.todo), part.trials)
         table.add_row(part.recipe.id, *(str(n) for n in numbers), time if part.todo else "-")
     console = _console()
     console.print(table)
-    console.print("Times are for one worker, from earlier records of the recipe.", highlight=False)
-    for line in made.missing:
-        console.print(f"missing: {line}", highlight=False, markup=False)
-    for part in made.parts:
-        for problem in part.stored.problems:
-            console.print(f"warning: {problem}", highlight=False, markup=False)
+    problems = [f"warning: {problem}" for part in made.parts for problem in part.stored.problems]
+    _say(console, *(f"missing: {line}" for line in made.missing), *problems)
+    if any(part.todo and part.seconds is not None for part in made.parts):
+        _say(console, "", "Times are for one worker, from earlier records of the recipe.")
+
+
+def _print_run(ran: Ran, console: Console) -> None:
+    """The tables of a run on stdout; what was done and where it lies on stderr."""
+    from umlbench import reporting
+    from umlbench.render import console as terminal
+    from umlbench.render.progress import duration
+
+    for part in ran.plan.parts:
+        terminal.show(reporting.build(part.recipe, part.store.load()), _console())
+    lines = ["", f"{len(ran.made)} jobs in {duration(ran.seconds)}"] if ran.made else [""]
+    if ran.written:
+        lines.append(f"written: {' '.join(map(str, ran.written))}")
+    else:
+        lines += [f"recorded in {part.store.path}" for part in ran.plan.parts]
+        lines.append("No tables written: --set, --only and --seeds make another experiment.")
+    if ran.failed:
+        lines.append(f"{len(ran.failed)} jobs failed; this tries them again: {_resume_command()}")
+    _say(console, *lines)
+
+
+def _say(console: Console, *lines: str) -> None:
+    """Plain lines, never folded: a path or a command stays whole."""
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _resume_command() -> str:

@@ -114,9 +114,7 @@ def _number(ours: Report, entry: Entry, counts: Counter[str]) -> list[Deviation]
     return [_deviation(ours, "paper", entry.coords, what)]
 
 
-def _change(
-    ours: Report, earlier: Report, entry: Entry, counts: Counter[str]
-) -> list[Deviation]:
+def _change(ours: Report, earlier: Report, entry: Entry, counts: Counter[str]) -> list[Deviation]:
     """A number that is not what it was on the same seeds."""
     now, before = (report.samples_of(entry.coords, entry.metric) for report in (ours, earlier))
     common = [seed for seed in now if seed in before]

@@ -201,7 +201,7 @@ class Report:
         """
         ours: Axes = {**self.recipe.file.axes, **self.recipe.file.report.points}
         theirs = self.printed.axes if self.printed else {}
-        both = {
+        both: Axes = {
             name: [v for v in values if v in theirs.get(name, values)]
             for name, values in ours.items()
         }
@@ -294,14 +294,20 @@ def _reading(report: Report) -> list[str]:
     count = len(report.recipe.file.seeds)
     over = f"over {count} seeds" if count > 1 else "of one seed"
     interval_text = " ± half-width of the 95% t-interval" if count > 1 else ""
-    how = {"mean": f"Mean {over}{interval_text}", "min": f"Smallest {over}", "max": f"Largest {over}"}
+    how = {
+        "mean": f"Mean {over}{interval_text}",
+        "min": f"Smallest {over}",
+        "max": f"Largest {over}",
+    }
     lines = []
     for rule, text in how.items():
         metrics = [metric for metric in report.metrics.values() if metric.over_seeds == rule]
         if metrics:
             lines.append(f"{text}: {', '.join(f'{m.label} ({m.unit})' for m in metrics)}.")
     if report.recipe.file.report.baseline and count > 1:
-        lines.append("Differences between cells are paired over seeds; bold: the interval excludes 0.")
+        lines.append(
+            "Differences between cells are paired over seeds; bold: the interval excludes 0."
+        )
     return lines
 
 
@@ -315,7 +321,9 @@ def _on_paper(report: Report) -> list[str]:
         lines.append(f"Paper: {' '.join(table.uncertain.split())}")
     for row in table.rows if report.recipe.file.report.average else ():
         if row.recomputed is not None:
-            place = ", ".join(f"{a.replace('_', ' ')} {table.label(a, v)}" for a, v in row.at.items())
+            place = ", ".join(
+                f"{a.replace('_', ' ')} {table.label(a, v)}" for a, v in row.at.items()
+            )
             lines.append(
                 f"Paper: the average printed for {place} is {row.average:.2f}, "
                 f"the mean of its line {row.recomputed:.2f}; the mean is used here."
@@ -331,7 +339,9 @@ def _on_records(report: Report) -> list[str]:
     if report.failed:
         first = report.failed[0]
         place = ", ".join(f"{axis}={value}" for axis, value in first.cell.items())
-        lines.append(f"{len(report.failed)} jobs failed; first {place}, seed {first.seed}: {first.error}")
+        lines.append(
+            f"{len(report.failed)} jobs failed; first {place}, seed {first.seed}: {first.error}"
+        )
     if report.stale:
         what = "records of other settings, seeds, inputs or versions are left out"
         lines.append(f"{report.stale} stored {what}.")

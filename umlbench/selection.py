@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,16 +22,22 @@ class Selected:
 
 
 def val_accuracy(val: Sequence[float], test: Sequence[float]) -> Selected:
-    """The highest validation accuracy; ties go to the first trial in declared order."""
-    best = max(val)
+    """The highest validation accuracy; ties go to the first trial in declared order.
+
+    `val` and `test` hold one figure per trial (any unit). A trial without a validation figure
+    (NaN) is never chosen; raises `ValueError` where no trial has one.
+    """
+    found = [value for value in val if not math.isnan(value)]
+    if not found:
+        raise ValueError("no trial has a validation figure")
+    best = max(found)
     tied = [i for i, value in enumerate(val) if value == best]
     figures = [test[i] for i in tied]
     return Selected(tied[0], len(tied), max(figures) - min(figures))
 
 
-RULES: dict[str, Callable[[Sequence[float], Sequence[float]], Selected]] = {
-    "val_accuracy": val_accuracy,
-}
+Rule = Callable[[Sequence[float], Sequence[float]], Selected]
+RULES: dict[str, Rule] = {"val_accuracy": val_accuracy}
 DESCRIPTIONS = {
     "val_accuracy": "highest validation accuracy over the grid, ties to the first in declared order"
 }

@@ -172,9 +172,9 @@ def test_unimodal_is_a_plausible_neighbour_of_logistic_regression(context):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"dataset": "digit"}, "dataset: unknown 'digit', did you mean 'digits'"),
-        ({"encoder": "pixel"}, "encoder: unknown 'pixel', did you mean 'pixels'"),
-        ({"text_encoder": "tf-idf"}, "text_encoder: unknown 'tf-idf', did you mean 'tfidf'"),
+        ({"dataset": "digit"}, "unknown dataset 'digit', did you mean 'digits'"),
+        ({"encoder": "pixel"}, "unknown encoder 'pixel', did you mean 'pixels'"),
+        ({"text_encoder": "tf-idf"}, "unknown encoder 'tf-idf', did you mean 'tfidf'"),
         ({"warmup_iterations": 201}, r"warmup_iterations \(201\) is not below max_iterations"),
         ({"shots": 0}, "greater than or equal to 1"),
         ({"method": "umll"}, "unimodal"),

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from umlbench import data, encoders, selection
 from umlbench.data.few_shot import few_shot, text_rows
@@ -83,22 +83,30 @@ class Settings(Closed):
         """All fields, but for `unimodal` none of those that only text reads."""
         return self.model_dump(mode="json", exclude=None if self.with_text else set(TEXT_ONLY))
 
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, name: str) -> str:
+        return _known("dataset", name, data.NAMES)
+
+    @field_validator("encoder", "text_encoder")
+    @classmethod
+    def _known_encoder(cls, name: str) -> str:
+        return _known("encoder", name, encoders.NAMES)
+
     @model_validator(mode="after")
-    def _known_names(self) -> Settings:
-        for field, known in (
-            ("dataset", data.NAMES),
-            ("encoder", encoders.NAMES),
-            ("text_encoder", encoders.NAMES),
-        ):
-            name = getattr(self, field)
-            if name not in known:
-                raise ValueError(f"{field}: unknown '{name}'{nearest(name, known)}")
+    def _warmup_ends(self) -> Settings:
         if self.warmup_iterations >= self.max_iterations:
             raise ValueError(
                 f"warmup_iterations ({self.warmup_iterations}) is not below max_iterations "
                 f"({self.max_iterations})"
             )
         return self
+
+
+def _known(kind: str, name: str, names: Sequence[str]) -> str:
+    if name not in names:
+        raise ValueError(f"unknown {kind} '{name}'{nearest(name, names)}")
+    return name
 
 
 def inputs(settings: Closed) -> dict[str, str]:

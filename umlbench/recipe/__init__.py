@@ -5,8 +5,8 @@ table, `grid` varies them from trial to trial inside a job, `seeds` repeats ever
 else is how the report is laid out and what is claimed. All errors of a file are found at once, each
 with its position.
 
-`model` is the schema, `located` reads YAML with positions, `changes` applies `extends` and the
-command line's overrides, `checking` finds what is wrong, `wording` says it.
+`model` is the schema, `changes` applies `extends` and the command line's overrides, `checking`
+finds what is wrong with keys and values, `references` with the report and the claims.
 """
 
 from __future__ import annotations
@@ -20,11 +20,19 @@ from typing import Any
 from umlbench.errors import UserError, nearest, unknown
 from umlbench.paper import canonical
 from umlbench.paper import names as paper_names
-from umlbench.recipe.changes import narrow, override, read, seed_list
-from umlbench.recipe.checking import meaning, shape
-from umlbench.recipe.model import Bundle, Layout, Plot, Recipe, RecipeFile, SuiteFile
+from umlbench.recipe.changes import is_built_in, narrow, override, read, seed_list
+from umlbench.recipe.checking import check, check_suite
+from umlbench.recipe.model import (
+    Bundle,
+    Layout,
+    Plot,
+    Recipe,
+    RecipeFile,
+    SuiteFile,
+    check_id,
+)
 from umlbench.resources import folder
-from umlbench.schema.located import Located, Mark, Problem, ProblemsError
+from umlbench.schema.located import Located, Mark, Problem, ProblemsError, dump_scalar
 
 __all__ = [
     "Bundle",
@@ -40,22 +48,31 @@ __all__ = [
     "names",
 ]
 
+_ITEM = re.compile(r"(t|tab|table|f|fig|figure)[\s._-]*[0-9]+$", re.IGNORECASE)
+_ID_LINE = re.compile(r"^id:.*$", re.MULTILINE)
+
 
 def names() -> list[str]:
-    """The built-in recipes and suites, by name."""
-    return sorted(path.stem for path in folder("recipes").glob("*.yaml"))
+    """The built-in recipes and suites; a file whose name starts with _ is only a base of others."""
+    stems = [path.stem for path in folder("recipes").glob("*.yaml")]
+    return sorted(stem for stem in stems if not stem.startswith("_"))
 
 
 def find(name: str | Path) -> Path:
-    """The file of a built-in recipe (`table17`, `Figure 39`) or of a path ending in .yaml."""
+    """The file of a built-in recipe (`table17`, `Figure 39`) or of a path ending in .yaml.
+
+    Raises `UserError` for a name that is neither; whether a path exists is seen on reading it.
+    """
     text = str(name)
-    if text.endswith((".yaml", ".yml")) or "/" in text:
+    if text.endswith((".yaml", ".yml")) or "/" in text or isinstance(name, Path):
         return Path(text)
     if text in names():
         return folder("recipes") / f"{text}.yaml"
     try:
         item = canonical(text)
     except UserError:
+        if _ITEM.match(text.strip()):
+            raise
         raise unknown("recipe", text, names()) from None
     if item not in names():
         hint = f"recipes so far: {', '.join(names())}; `umlbench list` shows what is planned"
@@ -76,26 +93,36 @@ def errors(name: str | Path) -> list[str]:
     """Every error of a recipe file or name, one line each; empty where it is right."""
     try:
         bundle(name)
+    except ProblemsError as error:
+        return [str(problem) for problem in error.problems]
     except UserError as error:
-        return str(error).split("\n")
+        return [f"{error.message} ({error.hint})" if error.hint else error.message]
     return []
 
 
 def copy(name: str, target: Path, *, force: bool = False) -> None:
-    """Copy a built-in recipe to `target` under the id of its new name, to be edited.
+    """Copy a recipe to `target` under the id of its new name, to be edited.
 
-    Its records then have a folder of their own; the paper's numbers stay beside them.
+    Its records then have a folder of their own; the paper's numbers stay beside them. Raises
+    `UserError` where `target` is no name for a recipe, exists already or cannot be written.
     """
     if target.suffix not in (".yaml", ".yml"):
         raise UserError(f"{target} does not end in .yaml", f"write {target.with_suffix('.yaml')}")
+    try:
+        check_id(target.stem)
+    except ValueError as error:
+        message = f"'{target.stem}' cannot be a recipe's id: it {error}"
+        raise UserError(message, "choose another file name") from None
     if target.exists() and not force:
         raise UserError(f"{target} exists already", "choose another name, or --force replaces it")
     source = find(name)
-    text, mine = source.read_text(encoding="utf-8"), f"id: {target.stem}"
-    if source.stem in paper_names() and "\npaper:" not in text:
-        mine += f"\npaper: {source.stem}"
+    recipe = read(source, []).data  # raises where there is nothing to copy
+    mine = f"id: {dump_scalar(target.stem)}"
+    if "paper" not in recipe and recipe.get("id") in paper_names():
+        mine += f"\npaper: {recipe['id']}"
+    text = source.read_text(encoding="utf-8")
     try:
-        target.write_text(re.sub(r"^id: .*$", mine, text, count=1, flags=re.M), encoding="utf-8")
+        target.write_text(_ID_LINE.sub(lambda _: mine, text, count=1), encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror}") from error
 
@@ -111,47 +138,63 @@ def bundle(
 
     Raises `ProblemsError` with every problem of the file, `UserError` for an unknown name.
     """
-    path = find(name)
-    raw = read(path)
-    if "runs" in raw.data:
-        return _suite(raw, path, overrides, only, seeds)
-    recipe = _recipe(raw, path, overrides, only, seeds)
+    path, problems = find(name), list[Problem]()
+    raw = read(path, problems)
+    if "runs" in raw.data and "protocol" not in raw.data:
+        if overrides or only:
+            hint = "run its recipes one by one; `umlbench show` names them"
+            raise UserError(f"'{path.stem}' is a suite: --set and --only need one recipe", hint)
+        return _suite(raw, problems, seeds)
+    recipe = _recipe(raw, path, problems, overrides, only, seeds)
     return Bundle(recipe.id, recipe.file.title, (recipe,))
 
 
-def _suite(
-    raw: Located, path: Path, overrides: Sequence[str], only: Sequence[str], seeds: str | None
-) -> Bundle:
-    problems = shape(SuiteFile, raw)
+def _suite(raw: Located, problems: list[Problem], seeds: str | None) -> Bundle:
+    problems = check_suite(raw, problems)
     runs = raw.data.get("runs")
     for i, run in enumerate(runs if isinstance(runs, list) else ()):
-        if not problems and run not in names():
-            what = f"unknown recipe '{run}'{nearest(run, names())}"
+        what = _not_to_run(run) or (f"repeats '{run}'" if run in runs[:i] else "")
+        if isinstance(run, str) and what:
             problems.append(Problem(raw.mark(("runs", i)), f"runs[{i}]", what))
     if problems:
         raise ProblemsError(problems)
-    if overrides or only:
-        hint = f"run one of: {', '.join(runs)}" if runs else ""
-        raise UserError(f"'{path.stem}' is a suite: --set and --only need one recipe", hint)
     file = SuiteFile.model_validate(raw.data)
     recipes = tuple(load(run, seeds=seeds) for run in file.runs)
     return Bundle(file.id, file.title, recipes)
 
 
+def _not_to_run(name: object) -> str:
+    """Why a suite cannot run the recipe called `name`; an empty string where it can."""
+    if name not in names():
+        return f"unknown recipe '{name}'{nearest(name, names())}"
+    if "runs" in read(folder("recipes") / f"{name}.yaml", []).data:
+        return f"'{name}' is a suite: name its recipes"
+    return ""
+
+
 def _recipe(
-    raw: Located, path: Path, overrides: Sequence[str], only: Sequence[str], seeds: str | None
+    raw: Located,
+    path: Path,
+    problems: list[Problem],
+    overrides: Sequence[str],
+    only: Sequence[str],
+    seeds: str | None,
 ) -> Recipe:
     for change in overrides:
-        override(raw, change)
+        try:
+            override(raw, change)
+        except ProblemsError as error:
+            problems += error.problems
     if seeds is not None:
         raw.put(("seeds",), seed_list(seeds), Mark(f"--seeds {seeds}"))
-    problems = shape(RecipeFile, raw) + meaning(raw)
-    if not problems and path.parent == folder("recipes") and raw.data["id"] != path.stem:
+    problems = check(raw, problems)
+    built_in = is_built_in(path)
+    if built_in and isinstance(raw.data.get("id"), str) and raw.data["id"] != path.stem:
         what = f"the id of a built-in recipe is its file's name, '{path.stem}'"
         problems.append(Problem(raw.mark(("id",)), "id", what))
     if problems:
         raise ProblemsError(problems)
     file = RecipeFile.model_validate(raw.data)
-    source = path.stem if path.parent == folder("recipes") else str(path)
-    recipe = Recipe(file, source, bool(overrides or only or seeds))
+    modified = bool(overrides or only or seeds is not None)
+    recipe = Recipe(file, path.stem if built_in else str(path), modified)
     return replace(recipe, file=narrow(file, only)) if only else recipe

@@ -2,87 +2,159 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from umlbench.errors import UserError, nearest, unknown
 from umlbench.recipe.model import RecipeFile
 from umlbench.resources import folder
 from umlbench.schema import Scalar, located
-from umlbench.schema.located import Loc, Located, Mark, Problem, ProblemsError, dotted
+from umlbench.schema.located import Key, Loc, Located, Mark, Problem, ProblemsError, dotted
+
+VARIED = ("settings", "axes", "grid")  # where the name of a setting may stand, in one of them
+MAX_SEEDS = 1000  # a slip such as 1-50000 would plan for hours
+
+_SEEDS = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 
 
-def read(path: Path, seen: tuple[Path, ...] = ()) -> Located:
-    """A file laid over the files it extends."""
-    name = _shown(path)
-    child = located.read(path, name)
+def is_built_in(path: Path) -> bool:
+    """Whether a file is one of the recipes that come with umlbench."""
+    return path.resolve().parent == folder("recipes").resolve()
+
+
+def read(path: Path, problems: list[Problem], seen: tuple[Path, ...] = ()) -> Located:
+    """A file laid over the files it extends; `problems` gathers what can be read past.
+
+    The nearest file decides whether a name is a setting, an axis or in the grid: an axis of the
+    base that the file sets to one value is an axis no more. Raises `ProblemsError` where there is
+    nothing to go on with.
+    """
+    child = located.read(path, _shown(path), problems)
     if "extends" not in child.data:
         return child
-    base, mark = child.data.pop("extends"), child.mark(("extends",))
-    if not isinstance(base, str):
-        raise ProblemsError([Problem(mark, "extends", "must be the name of one recipe file")])
-    target = path.parent / f"{base.removesuffix('.yaml')}.yaml"
-    if not target.is_file():  # a copied recipe still finds the built-in base
-        target = folder("recipes") / f"{base.removesuffix('.yaml')}.yaml"
-    if target.resolve() in (*seen, path.resolve()):
-        raise ProblemsError([Problem(mark, "extends", f"'{base}' extends itself in a circle")])
-    if not target.is_file():
-        known = [other.stem for other in target.parent.glob("*.yaml")]
-        what = f"no recipe file '{base}'{nearest(base, known)}"
-        raise ProblemsError([Problem(mark, "extends", what)])
-    return read(target, (*seen, path.resolve())).under(child)
+    name, mark = child.data.pop("extends"), child.mark(("extends",))
+    if not isinstance(name, str):
+        what = "must be the name of one recipe file"
+        raise ProblemsError([*problems, Problem(mark, "extends", what)])
+    seen = (*seen, path.resolve())
+    try:
+        target = _base(name, path, seen)
+    except UserError as error:
+        raise ProblemsError([*problems, Problem(mark, "extends", error.message)]) from None
+    base = read(target, problems, seen)
+    for section in VARIED:
+        for setting in _section(child, section):
+            _forget(base, setting, keep=section)
+    return base.under(child)
+
+
+def _base(name: str, path: Path, seen: Sequence[Path]) -> Path:
+    """The file called `name` beside `path`, or the built-in (for a copied recipe)."""
+    stem = name.removesuffix(".yaml")
+    places = [path.parent, folder("recipes")]
+    found = [file for place in places if (file := place / f"{stem}.yaml").is_file()]
+    if not found:
+        known = [other.stem for place in places for other in sorted(place.glob("*.yaml"))]
+        raise UserError(f"no recipe file '{name}'{nearest(stem, known)}")
+    fresh = [file for file in found if file.resolve() not in seen]
+    if not fresh:
+        raise UserError(f"'{name}' extends itself in a circle")
+    return fresh[0]
 
 
 def _shown(path: Path) -> str:
-    built_in = folder("recipes")
-    return f"recipes/{path.relative_to(built_in)}" if built_in in path.parents else str(path)
+    """A path as it was given; a built-in's as `recipes/NAME.yaml`."""
+    return f"recipes/{path.name}" if is_built_in(path) else str(path)
+
+
+def _section(raw: Located, name: str) -> dict[Key, Any]:
+    found = raw.data.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _forget(raw: Located, setting: Key, keep: str) -> None:
+    for section in VARIED:
+        if section != keep:
+            _section(raw, section).pop(setting, None)
 
 
 def override(raw: Located, text: str) -> None:
-    """Apply `key=value`: a dotted path, or a bare name of a setting, grid name or axis."""
-    source = f"--set {text}"
+    """Apply `key=value`: a dotted path, or a bare name of a setting, grid name or axis.
+
+    Raises `ProblemsError`. One value given for an axis or a name of the grid leaves that value.
+    """
+    mark = Mark(f"--set {text}")
     key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise ProblemsError([Problem(Mark(source), "", "expected key=value")])
-    new = located.scalar(value, source)
-    loc: Loc = tuple(key.strip().split("."))
-    if len(loc) == 1 and loc[0] not in RecipeFile.model_fields:
-        loc = (_section(raw, str(loc[0])), *loc)
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ProblemsError([Problem(mark, "", "expected key=value")])
+    new = located.scalar(value, mark.source)
+    if parts[0] == "extends":
+        raise ProblemsError([Problem(mark, "extends", "cannot be set: write it in a file")])
+    if len(parts) == 1 and parts[0] not in RecipeFile.model_fields:
+        parts = [_home(raw, parts[0]), *parts]
+    loc = _existing(raw, parts, mark)
     if loc[0] in ("grid", "axes") and len(loc) == 2 and not isinstance(new, list):
         new = [new]
-    if not isinstance(raw.data.get(loc[0], {}), dict) and len(loc) > 1:
-        raise ProblemsError([Problem(Mark(source), dotted(loc), f"'{loc[0]}' has no parts")])
-    raw.put(loc, new, Mark(source))
+    if loc[0] in VARIED and len(loc) == 2:
+        _forget(raw, loc[1], keep=str(loc[0]))
+    raw.put(loc, new, mark)
 
 
-def _section(raw: Located, name: str) -> str:
-    for section in ("axes", "grid"):
-        if name in (raw.data.get(section) or {}):
-            return section
-    return "settings"
+def _home(raw: Located, name: str) -> str:
+    return next((at for at in ("axes", "grid") if name in _section(raw, at)), "settings")
+
+
+def _existing(raw: Located, parts: Sequence[str], mark: Mark) -> Loc:
+    """`parts` as they are keyed in the data (a key may be a number)."""
+    loc: Loc = ()
+    node: Any = raw.data
+    for part in parts:
+        if not isinstance(node, dict | None):
+            raise ProblemsError([Problem(mark, dotted(loc), "has no parts to set")])
+        key = next((key for key in node or {} if str(key) == part), part)
+        loc, node = (*loc, key), (node or {}).get(key)
+    return loc
 
 
 def seed_list(text: str) -> list[int]:
-    """`1,2,5` or `1-5` (or both) as a list of seeds."""
+    """`1,2,5` or `1-5` (or both) as a list of seeds; raises `ProblemsError`."""
     seeds: list[int] = []
     for part in text.split(","):
-        low, dash, high = part.strip().partition("-")
-        if not (low.isdigit() and (high.isdigit() or not dash)):
-            raise UserError(f"--seeds {text}: '{part}' is not a seed", "write 1,2,3 or 1-5")
-        seeds += range(int(low), int(high or low) + 1)
+        match = _SEEDS.fullmatch(part.strip())
+        if match is None:
+            raise _no_seeds(text, f"'{part}' is not a seed: write 1,2,3 or 1-5")
+        low, high = int(match[1]), int(match[2] or match[1])
+        if high < low:
+            raise _no_seeds(text, f"'{part}' is empty: write {high}-{low}")
+        if len(seeds) + high - low >= MAX_SEEDS:
+            raise _no_seeds(text, f"more than {MAX_SEEDS} seeds")
+        seeds += range(low, high + 1)
     return seeds
 
 
+def _no_seeds(text: str, what: str) -> ProblemsError:
+    return ProblemsError([Problem(Mark(f"--seeds {text}"), "", what)])
+
+
 def narrow(file: RecipeFile, only: Sequence[str]) -> RecipeFile:
-    """Keep the axis values named by `--only axis=value[,value][,axis=value]`."""
+    """Keep the axis values named by `--only axis=value[,value][,axis=value]`.
+
+    Raises `UserError` for an axis or a value that the recipe does not have.
+    """
     wanted: dict[str, list[Scalar]] = {}
     axis = ""
     for part in ",".join(only).split(","):
-        name, equals, value = part.partition("=")
-        axis, text = (name.strip(), value) if equals else (axis, name)
+        name, equals, text = part.partition("=")
+        axis, text = (name.strip(), text) if equals else (axis, name)
+        if not axis:
+            message = f"--only {part}: expected axis=value"
+            raise UserError(message, f"axes: {', '.join(file.axes)}")
         if axis not in file.axes:
-            raise unknown("axis", axis or part, file.axes)
-        wanted.setdefault(axis, []).append(_axis_value(file.axes[axis], axis, text.strip()))
+            raise _no_cell(part, unknown("axis", axis, file.axes))
+        wanted.setdefault(axis, []).append(_axis_value(file.axes[axis], axis, text.strip(), part))
     kept = {
         name: [value for value in values if value in wanted.get(name, values)]
         for name, values in file.axes.items()
@@ -90,8 +162,23 @@ def narrow(file: RecipeFile, only: Sequence[str]) -> RecipeFile:
     return file.model_copy(update={"axes": kept})
 
 
-def _axis_value(values: Iterable[Scalar], axis: str, text: str) -> Scalar:
-    for value in values:
-        if text == str(value) or text == located.dump_scalar(value):
+def _axis_value(values: Iterable[Scalar], axis: str, text: str, part: str) -> Scalar:
+    shown = {located.dump_scalar(value): value for value in values}
+    for name, value in shown.items():
+        if text in (name, str(value)) or _same_number(text, value):
             return value
-    raise unknown(f"value of axis '{axis}':", text, values)
+    raise _no_cell(part, unknown(f"value of axis '{axis}':", text, shown))
+
+
+def _same_number(text: str, value: Scalar) -> bool:
+    """Whether `1`, `1.0` or `1e-3` on the command line means this number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return float(text) == value
+    except ValueError:
+        return False
+
+
+def _no_cell(part: str, error: UserError) -> UserError:
+    return UserError(f"--only {part}: {error.message}", error.hint)

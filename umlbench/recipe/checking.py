@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from umlbench import paper, protocols, selection
 from umlbench.errors import nearest
-from umlbench.schema import Closed
+from umlbench.recipe.model import RecipeFile, SuiteFile
+from umlbench.recipe.references import References
+from umlbench.schema import Closed, located
 from umlbench.schema.located import Loc, Located, Problem, dotted
 from umlbench.schema.wording import explain
 
@@ -21,29 +23,92 @@ def shape(model: type[Closed], raw: Located) -> list[Problem]:
     try:
         model.model_validate(raw.data)
     except ValidationError as error:
-        return explain(error, raw, model)
+        return explain(error, raw, model, also=("extends",) if model is RecipeFile else ())
     return []
 
 
-def meaning(raw: Located) -> list[Problem]:
+def check(raw: Located, reading: Sequence[Problem]) -> list[Problem]:
+    """Every problem of a recipe; `reading` is what was wrong with its YAML."""
+    return _without_echoes(list(reading), shape(RecipeFile, raw), _meaning(raw))
+
+
+def check_suite(raw: Located, reading: Sequence[Problem]) -> list[Problem]:
+    """Every problem of a suite's own keys; whether its recipes exist is seen elsewhere."""
+    return _without_echoes(list(reading), shape(SuiteFile, raw), [])
+
+
+def _without_echoes(
+    reading: list[Problem], shaped: list[Problem], meant: list[Problem]
+) -> list[Problem]:
+    """One problem per mistake.
+
+    A misread value is no wrong type as well, the keys of a section that is no mapping are not
+    missing, and of two problems of one place the protocol's is the more exact.
+    """
+    read, whole = {p.key for p in reading}, {p.key for p in shaped}
+    meant = [p for p in meant if p.key not in read and not _inside(p.key, read | whole)]
+    taken = read | {p.key for p in meant}
+    shaped = [p for p in shaped if p.key not in taken and not _inside(p.key, read)]
+    return reading + meant + shaped
+
+
+def _inside(key: str, sections: Iterable[str]) -> bool:
+    return any(key.startswith((f"{one}.", f"{one}[")) for one in sections if one)
+
+
+def _meaning(raw: Located) -> list[Problem]:
     """What the protocol finds wrong: settings, axes, grid, layout and claims."""
+    problems = _names(raw)
     name = raw.data.get("protocol")
     if not isinstance(name, str):
-        return []
+        return problems
     if name not in protocols.NAMES:
         what = f"unknown protocol '{name}'{nearest(name, protocols.NAMES)}"
-        return [Problem(raw.mark(("protocol",)), "protocol", what)]
-    check = _Meaning(raw, protocols.load(name))
-    problems = check.values() + check.names()
-    return problems or check.combinations()
+        return [*problems, Problem(raw.mark(("protocol",)), "protocol", what)]
+    protocol = protocols.load(name)
+    values = _Values(raw, protocol.Settings)
+    problems += values.alone() or values.together()
+    if any(axis not in protocol.Settings.model_fields for axis in values.choices("axes")):
+        return problems  # names that refer to a misspelt axis are not wrong themselves
+    return problems + References(raw, protocol.METRICS).problems()
 
 
-@dataclass
-class _Meaning:
-    """The checks that need the protocol's Settings and METRICS."""
+def _names(raw: Located) -> list[Problem]:
+    """The names that need no protocol: the paper's item, the selection rule; and the seeds."""
+    problems = []
+    for key, kind, known in (
+        ("paper", "table or figure", paper.names()),
+        ("selection", "selection rule", list(selection.RULES)),
+    ):
+        name = raw.data.get(key)
+        if isinstance(name, str) and name not in known:
+            what = f"unknown {kind} '{name}'{nearest(name, known)}"
+            problems.append(Problem(raw.mark((key,)), key, what))
+    if raw.data.get("grid") and raw.data.get("selection") is None:
+        what = f"a recipe with a grid names its rule ({', '.join(selection.RULES)})"
+        problems.append(Problem(raw.mark(("grid",), key=True), "selection", what))
+    seeds = raw.data.get("seeds")
+    return problems + list(_repeated(raw, ("seeds",), seeds if isinstance(seeds, list) else []))
+
+
+def _repeated(raw: Located, loc: Loc, values: Sequence[Any]) -> Iterator[Problem]:
+    seen = set()
+    for i, value in enumerate(values):
+        if isinstance(value, list | dict):
+            continue  # wrong in itself
+        told_apart = (isinstance(value, bool), value)
+        if told_apart in seen:
+            at = (*loc, i)
+            yield Problem(raw.mark(at), dotted(at), f"repeats {located.dump_scalar(value)}")
+        seen.add(told_apart)
+
+
+@dataclass(frozen=True)
+class _Values:
+    """The checks of settings, axes and grid by the protocol's own model."""
 
     raw: Located
-    protocol: protocols.Protocol
+    model: type[Closed]
 
     def section(self, name: str) -> dict[str, Any]:
         found = self.raw.data.get(name)
@@ -52,128 +117,82 @@ class _Meaning:
     def choices(self, section: str) -> dict[str, list[Any]]:
         return {k: v for k, v in self.section(section).items() if isinstance(v, list) and v}
 
-    def values(self) -> list[Problem]:
-        """Every single value of settings, axes and grid."""
+    def alone(self) -> list[Problem]:
+        """Every single value, and names that stand twice."""
         axes, grid = self.choices("axes"), self.choices("grid")
-        first = {name: values[0] for name, values in {**grid, **axes}.items()}
-        base = {**self.section("settings"), **first}
-        problems = self._try(
-            base, {n: ("grid", n, 0) for n in grid} | {n: ("axes", n, 0) for n in axes}
-        )
+        base = {**self.section("settings"), **_first(grid), **_first(axes)}
+        places: dict[str, Loc] = {}
+        for section, choices in (("grid", grid), ("axes", axes)):
+            places |= {name: (section, name, 0) for name in choices}
+        problems = self._try(base, places, {*base, *self.model.model_fields})
         for section, choices in (("grid", grid), ("axes", axes)):
             for name, values in choices.items():
-                for i, value in enumerate(values[1:], start=1):
-                    found = self._try({**base, name: value}, {name: (section, name, i)})
-                    problems += [p for p in found if p.key.startswith(f"{section}.{name}[")]
-                problems += self._repeated(section, name, values)
-        for name in grid.keys() & axes.keys():
-            what = "is both an axis and in the grid: keep one"
-            problems.append(Problem(self.raw.mark(("grid", name), key=True), f"grid.{name}", what))
-        return problems
+                problems += self._others(section, name, values, base)
+                problems += _repeated(self.raw, (section, name), values)
+        return problems + self._twice("axes", "settings") + self._twice("grid", "axes", "settings")
 
-    def _try(self, values: Mapping[str, Any], places: Mapping[str, Loc]) -> list[Problem]:
-        try:
-            self.protocol.Settings.model_validate(dict(values))
-        except ValidationError as error:
-            return explain(error, self.raw, self.protocol.Settings, ("settings",), places)
-        return []
+    def _others(
+        self, section: str, name: str, values: Sequence[Any], base: Mapping[str, Any]
+    ) -> Iterator[Problem]:
+        """The values after the first; an unknown name is said once, at its key."""
+        if name in self.model.model_fields:
+            for i, value in enumerate(values[1:], start=1):
+                yield from self._try({**base, name: value}, {name: (section, name, i)}, {name})
 
-    def _repeated(self, section: str, name: str, values: list[Any]) -> list[Problem]:
-        seen: list[Any] = []
-        problems = []
-        for i, value in enumerate(values):
-            if any(value == other and type(value) is type(other) for other in seen):
-                key = f"{section}.{name}[{i}]"
-                problems.append(Problem(self.raw.mark((section, name, i)), key, f"repeats {value}"))
-            seen.append(value)
-        return problems
-
-    def combinations(self) -> list[Problem]:
-        """Every cell's settings together, for rules that join several fields."""
-        axes, grid = self.choices("axes"), self.choices("grid")
-        first = {name: values[0] for name, values in grid.items()}
-        for point in itertools.product(*axes.values()):
-            cell = dict(zip(axes, point, strict=True))
-            found = self._try({**self.section("settings"), **first, **cell}, {})
-            if found:
-                where = ", ".join(f"{name}={value}" for name, value in cell.items())
-                return [Problem(p.mark, p.key, f"{p.what} (cell {where})") for p in found]
-        return []
-
-    def names(self) -> list[Problem]:
-        """Names used by seeds, selection, report and claims."""
-        problems = self._seeds()
-        rule = self.raw.data.get("selection")
-        if isinstance(rule, str) and rule not in selection.RULES:
-            problems.append(self._unknown(("selection",), "selection rule", rule, selection.RULES))
-        if self.section("grid") and rule is None:
-            what = "a recipe with a grid names its selection rule"
-            problems.append(Problem(self.raw.mark(("grid",), key=True), "grid", what))
-        return problems + self._paper() + self._layout() + self._claims()
-
-    def _paper(self) -> list[Problem]:
-        name = self.raw.data.get("paper")
-        if not isinstance(name, str) or name in paper.names():
-            return []
-        return [self._unknown(("paper",), "table or figure", name, paper.names())]
-
-    def _seeds(self) -> list[Problem]:
-        seeds = self.raw.data.get("seeds")
-        if not isinstance(seeds, list):
-            return []
+    def _twice(self, section: str, *others: str) -> list[Problem]:
+        words = {"axes": "an axis", "grid": "in the grid", "settings": "a setting"}
         return [
-            Problem(self.raw.mark(("seeds", i)), f"seeds[{i}]", f"repeats seed {seed}")
-            for i, seed in enumerate(seeds)
-            if seed in seeds[:i]
+            Problem(
+                self.raw.mark((section, name), key=True),
+                f"{section}.{name}",
+                f"is also {words[other]}: keep one",
+            )
+            for other in others
+            for name in self.section(section)
+            if name in self.section(other)
         ]
 
-    def _layout(self) -> list[Problem]:
-        report = self.section("report")
-        curves = list(report.get("points") or {}) if isinstance(report.get("points"), dict) else []
-        axes = [*self.section("axes"), *curves]
-        problems = []
-        for key in ("rows", "columns"):
-            found = report.get(key)
-            for i, axis in enumerate(found if isinstance(found, list) else []):
-                if axis not in axes:
-                    problems.append(self._unknown(("report", key, i), "axis", axis, axes))
-        metrics = report.get("metrics")
-        for i, metric in enumerate(metrics if isinstance(metrics, list) else []):
-            if metric not in self.protocol.METRICS:
-                known = self.protocol.METRICS
-                problems.append(self._unknown(("report", "metrics", i), "metric", metric, known))
-        return problems + self._layout_values(report, axes)
+    def _try(
+        self,
+        values: Mapping[str, Any],
+        places: Mapping[str, Loc],
+        fields: Collection[str] | None = None,
+    ) -> list[Problem]:
+        """The problems of one set of values: those of some fields, or with joint rules (None)."""
+        try:
+            self.model.model_validate(dict(values))
+        except ValidationError as error:
+            found = error.errors()
+            if fields is not None:
+                found = [d for d in found if d["loc"] and d["loc"][0] in fields]
+            return explain(found, self.raw, self.model, ("settings",), places)
+        return []
 
-    def _layout_values(self, report: dict[str, Any], axes: list[str]) -> list[Problem]:
-        problems: list[Problem] = []
-        loc: Loc
-        baseline = report.get("baseline")
-        for axis, value in (baseline if isinstance(baseline, dict) else {}).items():
-            values = self.choices("axes").get(axis)
-            if values is None:
-                problems.append(self._unknown(("report", "baseline", axis), "axis", axis, axes))
-            elif value not in values:
-                loc = ("report", "baseline", axis)
-                problems.append(self._unknown(loc, f"value of '{axis}'", value, values))
-        named: dict[Loc, Any] = {("report", "average"): report.get("average")}
-        plot = report.get("plot")
-        if isinstance(plot, dict):
-            named |= {("report", "plot", key): plot.get(key) for key in ("x", "lines", "panels")}
-        for loc, axis in named.items():
-            if isinstance(axis, str) and axis not in axes:
-                problems.append(self._unknown(loc, "axis", axis, axes))
-        return problems
+    def together(self) -> list[Problem]:
+        """Every cell with the first trial, and every trial in the first cell: joint rules."""
+        axes, grid = self.choices("axes"), self.choices("grid")
+        found: dict[str, Problem] = {}  # a rule that names a field is told once per value
+        for kind, section, varied, fixed in (
+            ("cell", "axes", axes, _first(grid)),
+            ("trial", "grid", grid, _first(axes)),
+        ):
+            constant = {**self.section("settings"), **fixed}
+            for indices in itertools.product(*(range(len(values)) for values in varied.values())):
+                at = dict(zip(varied, indices, strict=True))
+                point = {name: varied[name][i] for name, i in at.items()}
+                places: dict[str, Loc] = {name: (section, name, i) for name, i in at.items()}
+                for problem in self._try({**constant, **point}, places):
+                    if problem.key == "settings":  # no field to point at: name the cell, once
+                        return [*found.values(), _told(problem, kind, point)]
+                    found.setdefault(problem.key, problem)
+        return list(found.values())
 
-    def _claims(self) -> list[Problem]:
-        claims = self.raw.data.get("claims")
-        problems = []
-        for i, claim in enumerate(claims if isinstance(claims, list) else []):
-            metric = claim.get("metric") if isinstance(claim, dict) else None
-            if isinstance(metric, str) and metric not in self.protocol.METRICS:
-                loc: Loc = ("claims", i, "metric")
-                problems.append(self._unknown(loc, "metric", metric, self.protocol.METRICS))
-        return problems
 
-    def _unknown(self, loc: Loc, kind: str, name: object, known: Iterable[object]) -> Problem:
-        what = f"unknown {kind} '{name}'{nearest(name, known)}"
-        return Problem(self.raw.mark(loc), dotted(loc), what)
+def _first(choices: Mapping[str, list[Any]]) -> dict[str, Any]:
+    return {name: values[0] for name, values in choices.items()}
+
+
+def _told(problem: Problem, kind: str, point: Mapping[str, Any]) -> Problem:
+    where = ", ".join(f"{name}={located.dump_scalar(value)}" for name, value in point.items())
+    what = f"{problem.what} ({kind} {where})" if where else problem.what
+    return Problem(problem.mark, problem.key, what)

@@ -110,11 +110,18 @@ class Recipe:
 
     @cached_property
     def grid(self) -> Grid:
-        """The grid as the settings read it: `0` and `0.0` of a weight decay are one value."""
+        """The grid as the settings read it: `0` and `0.0` of a weight decay are one value.
+
+        Names stand in the order of the settings' fields, so that the order of keys in a file,
+        which is not in a job's id, cannot decide a tie.
+        """
         cell = next(self.cells())
         return {
-            name: tuple(getattr(self.settings({**cell, name: value}), name) for value in values)
-            for name, values in self.file.grid.items()
+            name: tuple(
+                getattr(self.settings({**cell, name: v}), name) for v in self.file.grid[name]
+            )
+            for name in self.protocol.Settings.model_fields
+            if name in self.file.grid
         }
 
     def jobs(self, inputs: Mapping[str, Mapping[str, str]] | None = None) -> Iterator[Job]:

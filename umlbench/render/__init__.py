@@ -11,7 +11,9 @@ from umlbench.errors import unknown
 from umlbench.render import csv, json, markdown
 from umlbench.reporting import Report
 
-FORMATS: dict[str, tuple[str, Callable[[Sequence[Report]], str]]] = {  # name: (file ending, function)
+FORMATS: dict[
+    str, tuple[str, Callable[[Sequence[Report]], str]]
+] = {  # name: (file ending, function)
     "markdown": ("md", markdown.render),
     "csv": ("csv", csv.render),
     "json": ("json", json.render),

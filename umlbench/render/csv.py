@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 
 from umlbench.reporting import Entry, Report
+from umlbench.stats import Interval
 
 FIGURES = (
     "metric",
@@ -43,17 +44,13 @@ def _axes(report: Report) -> list[str]:
 
 
 def _figures(entry: Entry) -> list[str]:
-    ours, versus = entry.ours, entry.versus
-    return [
-        entry.metric,
-        _number(ours and ours.mean),
-        _number(ours and ours.half),
-        str(ours.n if ours else 0),
-        _number(entry.paper),
-        _number(entry.difference),
-        _number(versus and versus.mean),
-        _number(versus and versus.half),
-    ]
+    seeds = str(entry.ours.n if entry.ours else 0)
+    paper = [_number(entry.paper), _number(entry.difference)]
+    return [entry.metric, *_interval(entry.ours), seeds, *paper, *_interval(entry.versus)]
+
+
+def _interval(value: Interval | None) -> list[str]:
+    return ["", ""] if value is None else [_number(value.mean), _number(value.half)]
 
 
 def _number(value: float | None) -> str:

@@ -36,8 +36,8 @@ class Table:
 class _Columns:
     """What stands across the page: the figures, then their differences to the baseline."""
 
-    figures: list[tuple[Coords, str]]  # (coordinates beside the row's, metric)
-    differences: list[tuple[Coords, str]]
+    figures: Sequence[tuple[Coords, str]]  # (coordinates beside the row's, metric)
+    differences: Sequence[tuple[Coords, str]]
 
 
 def table(report: Report) -> Table:
@@ -83,7 +83,9 @@ def ours(entry: Entry, metric: Metric) -> Cell:
         return Cell(f"{text} ({entry.ours.n}/{entry.seeds})" if some else text)
     if all_cells > 1:
         return Cell(f"{WITHHELD} ({have}/{all_cells})")
-    return Cell(NO_FIGURE if entry.ran else NOT_RUN)  # a metric that this cell has not, or no record
+    return Cell(
+        NO_FIGURE if entry.ran else NOT_RUN
+    )  # a metric that this cell has not, or no record
 
 
 def spread(value: Interval, metric: Metric, signed: bool = False) -> str:
@@ -165,14 +167,22 @@ def _places(report: Report, verdicts: list[Verdict], everything: list[Verdict]) 
     order = list(dict.fromkeys(v.at[axis] for v in everything))
     members: dict[str, list[int]] = {}
     for verdict in verdicts:
-        *outer, _ = verdict.at.items()
-        key = ", ".join(f"{_axis_name(a)} {report.label(a, v)}" for a, v in outer)
-        members.setdefault(key, []).append(order.index(verdict.at[axis]))
-    texts = []
-    for key, indices in members.items():
-        where = f"{_axis_name(axis)} {_runs(report, axis, indices, order)}"
-        texts.append(f" at {where} ({key})" if key else f" at {where}")
-    return " and".join(texts)
+        members.setdefault(_outer(report, verdict), []).append(order.index(verdict.at[axis]))
+    shared: dict[str, list[str]] = {}  # what several outer places have in common is said once
+    for outer, indices in members.items():
+        where = f" at {_axis_name(axis)} {_runs(report, axis, indices, order)}"
+        shared.setdefault(where, []).append(outer)
+    whole = len({_outer(report, verdict) for verdict in everything})
+    return " and".join(
+        where if len(outer) == whole else f"{where} ({'; '.join(outer)})"
+        for where, outer in shared.items()
+    )
+
+
+def _outer(report: Report, verdict: Verdict) -> str:
+    """All of a verdict's place but its last axis."""
+    *outer, _ = verdict.at.items()
+    return ", ".join(f"{_axis_name(axis)} {report.label(axis, value)}" for axis, value in outer)
 
 
 def _runs(report: Report, axis: str, indices: Sequence[int], order: Sequence[Scalar]) -> str:

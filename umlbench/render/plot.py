@@ -65,9 +65,9 @@ def _panel(report: Report, plot: Plot, axes: Axes, panel: Scalar) -> None:
         points = list(_line(report, plot, name, {**fixed, plot.lines: line}))
         colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
         x, values = [x for x, _ in points], [value for _, value in points]
-        style = {"color": colour, "linestyle": dash, "marker": "o" if measured else ""}
         label = report.label(plot.lines, line)
-        axes.plot(x, [v.mean for v in values], label=label, markersize=3.5, **style)
+        mean, marker = [v.mean for v in values], "o" if measured else ""
+        axes.plot(x, mean, label=label, color=colour, linestyle=dash, marker=marker, markersize=3.5)
         low, high = [v.low for v in values], [v.high for v in values]
         axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
     if measured:

@@ -106,7 +106,7 @@ def dotted(loc: Loc) -> str:
     """`axes.shots[2]` for `("axes", "shots", 2)`."""
     text = ""
     for part in loc:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        text += str(part) if not text else f"[{part}]" if isinstance(part, int) else f".{part}"
     return text
 
 
@@ -236,10 +236,7 @@ class _Reader:
             self._problem(node, loc, "merge keys (<<) are not read: use extends")
             return None
         if node.tag not in (_TAG + "str", _TAG + "int", _TAG + "float"):
-            what = (
-                f"a key must be a word, and YAML reads {node.value or 'nothing'} as another thing"
-            )
-            self._problem(node, loc, f"{what}: quote it")
+            self._problem(node, loc, f"a key must be a word, not {node.value or 'null'}: quote it")
             return None
         key = self._scalar(node, loc)
         return key if isinstance(key, str | int | float) else None
@@ -301,14 +298,15 @@ def dump_scalar(value: Any) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes each value where it stands, and quotes text that reads like a number (`1e-3`)."""
+    """Writes each value where it stands, and quotes text that would be read otherwise."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True
 
 
 def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = "'" if _NUMBER_LIKE.match(value) else None
+    """Quotes `1e-3` (see `_NUMBER_LIKE`) and the line breaks that PyYAML writes but folds away."""
+    style = '"' if _NUMBER_LIKE.match(value) or set(value) & set("\x85\u2028\u2029") else None
     return dumper.represent_scalar(_TAG + "str", value, style=style)
 
 
@@ -322,20 +320,22 @@ def _with_point(text: str) -> str:
     return f"{whole}e{exponent if exponent[0] in '+-' else '+' + exponent}"
 
 
+_UNCLOSED = "found unexpected end of stream"
 _REMEDIES = {
+    _UNCLOSED: "a quote that is never closed",
     "found character '\\t' that cannot start any token": "a tab: indent with spaces",
     "mapping values are not allowed here": "a second ': ' on the line: quote the text",
 }
 
 
 def _syntax(error: yaml.YAMLError, text: str, source: str) -> Problem:
-    where = Mark(source)
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        where = Mark(source, error.problem_mark.line + 1, error.problem_mark.column + 1)
+    where, said = Mark(source), _first_line(error)
+    mark = getattr(error, "context_mark" if said == _UNCLOSED else "problem_mark", None)
+    if mark:
+        where = Mark(source, mark.line + 1, mark.column + 1)
     elif isinstance(error, yaml.reader.ReaderError):
         before = text[: error.position]
         where = Mark(source, before.count("\n") + 1, error.position - before.rfind("\n"))
-    said = _first_line(error)
     context = getattr(error, "context", None) or ""
     said = f"{context}, {said}" if said.startswith("but ") else said
     return Problem(where, "", f"not valid YAML: {_REMEDIES.get(said, said)}")

@@ -29,14 +29,14 @@ _FIELD_FIRST = re.compile(r"([A-Za-z]\w*)((?:\.\w+|\[\d+\])*): (.+)", re.DOTALL)
 
 
 def explain(
-    error: ValidationError,
+    error: ValidationError | Iterable[ErrorDetails],
     raw: Located,
     model: type[BaseModel],
     prefix: Loc = (),
     places: Mapping[str, Loc] | None = None,
     also: Iterable[str] = (),
 ) -> list[Problem]:
-    """One problem per wrong place of `raw`.
+    """One problem per wrong place of `raw`, from an error or some of its details.
 
     `prefix` is where the validated mapping stands in the file; a field named in `places` stands
     there instead (an axis' value is validated as a setting). `also` are keys that may stand at the
@@ -45,7 +45,8 @@ def explain(
     """
     values: dict[Loc, list[ErrorDetails]] = {}
     problems = []
-    for detail in error.errors():
+    details = error.errors() if isinstance(error, ValidationError) else error
+    for detail in details:
         at = detail["loc"]
         moved = (places or {}).get(str(at[0]), prefix + at[:1]) + at[1:] if at else prefix
         if _is_key(detail):
@@ -54,7 +55,7 @@ def explain(
             problems.append(_rule_problem(raw, prefix, detail, model, places or {}))
         else:  # a union has one error per type tried
             values.setdefault(_path(raw.data, moved), []).append(detail)
-    found = [Problem(raw.mark(at), dotted(at), _what(details)) for at, details in values.items()]
+    found = [Problem(raw.mark(at), dotted(at), _what(tried)) for at, tried in values.items()]
     return problems + found
 
 
@@ -134,7 +135,7 @@ def _unlike(details: list[ErrorDetails]) -> str:
 
 
 def _wrong_tag(context: Mapping[str, Any]) -> str:
-    name = str(context["discriminator"]).strip("'")
+    name = context["discriminator"]
     if "tag" not in context:
         return f"{name} is missing"
     known = re.findall(r"'([^']*)'", str(context["expected_tags"]))

@@ -1,0 +1,84 @@
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import umlbench
+from umlbench import api
+from umlbench.errors import MissingInput, StorageError, UserError
+
+
+def test_import_is_light():
+    code = "import sys, umlbench; print(sorted(m for m in sys.modules if m.startswith('umlbench')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['umlbench']"
+
+
+def test_functions_stay_functions_after_every_module_is_imported():
+    for module in pkgutil.iter_modules(umlbench.__path__, "umlbench."):
+        importlib.import_module(module.name)
+    for name in umlbench.__all__:
+        assert callable(getattr(umlbench, name))
+        assert getattr(umlbench, name) is getattr(api, name)
+        assert name in dir(umlbench)
+    with pytest.raises(AttributeError, match="no attribute 'train'"):
+        umlbench.train  # noqa: B018
+
+
+def test_recorded_recipes_come_in_the_papers_order(tmp_path):
+    for name in ("theory", "digits", "figure3", "mine"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "records.jsonl").touch()
+    assert api.recorded(tmp_path) == ["figure3", "digits", "theory"]
+    assert api.foreign(tmp_path) == ["mine"]
+    assert api.recorded(tmp_path / "none") == api.foreign(tmp_path / "none") == []
+
+
+def test_a_recipe_named_twice_is_reported_once(tmp_path):
+    ids = [one.recipe.id for one in api.build_reports(["theory", "quickstart"], results=tmp_path)]
+    assert sorted(ids) == sorted(set(ids))
+    assert ids[0] == "theory"
+
+
+def test_run_then_report_then_check(tmp_path):
+    events = []
+    ran = umlbench.run("theory", results=tmp_path, limit=1, on_event=events.append)
+    assert [event.record for event in events] == list(ran.made)
+    assert [path.name for path in ran.written] == ["report.md", "report.csv"]
+    assert umlbench.report("theory", results=tmp_path) == ran.written[0].read_text()
+    (checked,) = umlbench.check("theory", results=tmp_path)
+    assert checked.deviations == ()
+    assert umlbench.plan("theory", results=tmp_path, limit=1).todo == 0
+    assert umlbench.plan("theory", results=tmp_path, limit=1, fresh=True).todo == 1
+
+
+def test_changes_of_a_recipe():
+    recipe = umlbench.load_recipe("digits", only=["shots=1"], seeds="7")
+    assert (recipe.file.axes["shots"], recipe.file.seeds) == ([1], [7])
+
+
+def test_an_unknown_format_is_told_before_anything_is_read(tmp_path):
+    with pytest.raises(UserError, match="unknown format 'pdf'"):
+        umlbench.report("theory", form="pdf", results=tmp_path)
+
+
+def test_missing_inputs_stop_a_run_before_it_starts(hand, tmp_path, monkeypatch):
+    import handmade
+
+    def missing(settings):
+        raise MissingInput(f"no {settings.dataset} here", "get it")
+
+    monkeypatch.setattr(handmade.HANDMADE, "inputs", missing)
+    path = hand.write(tmp_path / "mine.yaml")
+    with pytest.raises(MissingInput, match="no dtd here"):
+        umlbench.run(path, results=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_rendered_file_that_cannot_be_written(hand, tmp_path):
+    report = hand.report(hand.recipe())
+    with pytest.raises(StorageError, match="cannot write the rendered table") as caught:
+        api.write_report(report, tmp_path / "gone")
+    assert "the records are safe" in caught.value.hint
