@@ -1,75 +1,60 @@
+"""What many tests share: a toy protocol that runs, and one whose records are made by hand."""
+
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # worker processes import the toy by its name too
+
+import handmade
 import toy_protocol
 
-from umlbench import planning, protocols, recipe
-from umlbench.jobs import Job
+from umlbench import planning, protocols
 from umlbench.planning import Plan
-from umlbench.records import Record
+from umlbench.recipe import Bundle, Recipe
+from umlbench.recipe.model import RecipeFile
+
+hand = handmade.hand
 
 
 @pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The protocol `toy` (toy_protocol.py) beside the real ones."""
+def toy_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
+    """A plan with one job per act (see `toy_protocol`), numbered from 0, and seed."""
     monkeypatch.setattr(protocols, "NAMES", (*protocols.NAMES, "toy"))
     monkeypatch.setitem(sys.modules, "umlbench.protocols.toy", toy_protocol)
 
-
-@pytest.fixture
-def toy_plan(toy: None, tmp_path: Path) -> Callable[..., Plan]:
-    """`toy_plan("ok", "raise")` is a plan with one job per act; results lie in `tmp_path`."""
-
     def make(
-        *acts: str, seeds: tuple[int, ...] = (1,), together: bool = False, **options: Any
+        *acts: str,
+        seeds: Sequence[int] = (1,),
+        together: bool = False,
+        axes: Mapping[str, Any] | None = None,
+        **how: Any,
     ) -> Plan:
-        marks = tmp_path / "marks"
-        marks.mkdir(exist_ok=True)
-        names = [f"{number}:{act}" for number, act in enumerate(acts)]
-        file = tmp_path / "toy.yaml"
-        file.write_text(
-            "id: toy\ntitle: Toy\nprotocol: toy\n"
-            f"axes: {{number: {list(range(len(names)))}}}\nseeds: {list(seeds)}\n"
-            f"settings: {{together: {str(together).lower()}, folder: {json.dumps(str(marks))}}}\n"
-            "report: {metrics: [score], rows: [number]}\n"
+        (tmp_path / "acts.json").write_text(json.dumps(acts))
+        file = RecipeFile.model_validate(
+            {
+                "id": "toy",
+                "title": "A toy",
+                "protocol": "toy",
+                "axes": axes or {"number": list(range(len(acts)))},
+                "seeds": list(seeds),
+                "settings": {"folder": str(tmp_path), "together": together},
+                "report": {"metrics": ["score"], "rows": ["number"]},
+            }
         )
-        loaded = recipe.bundle(file)
-        made = planning.make(loaded, tmp_path / "results", **options)
-        return with_acts(made, acts)
+        bundle = Bundle("toy", "A toy", (Recipe(file, "toy"),))
+        return planning.make(bundle, tmp_path / "results", **how)
 
     return make
 
 
-def with_acts(plan: Plan, acts: tuple[str, ...]) -> Plan:
-    """The plan with each job's `act`, by its `number`; ids stay those of the recipe."""
-    from dataclasses import replace
-
-    def acting(job: Job) -> Job:
-        made = replace(
-            job, settings=job.settings.model_copy(update={"act": acts[job.settings.number]})
-        )
-        made.__dict__["id"] = job.id
-        return made
-
-    parts = tuple(
-        replace(part, jobs=tuple(map(acting, part.jobs)), todo=tuple(map(acting, part.todo)))
-        for part in plan.parts
-    )
-    return replace(plan, parts=parts)
-
-
 @pytest.fixture
-def figures() -> Callable[[Any], dict[str, Any]]:
-    """What must not change of stored or returned records, by id."""
-
-    def read(found: Any) -> dict[str, Any]:
-        records: list[Record] = list(found.latest().values()) if hasattr(found, "latest") else found
-        return {record.id: record.figures() for record in records}
-
-    return read
+def calls(tmp_path: Path) -> Callable[[], list[str]]:
+    """The calls of the toy protocol so far, `<number>-<call>-of-<group>`, sorted."""
+    return lambda: sorted(path.name.removeprefix("call-") for path in tmp_path.glob("call-*"))

@@ -1,12 +1,14 @@
-"""A protocol whose jobs succeed, raise, diverge or kill their worker, as their settings say."""
+"""A protocol whose jobs succeed, raise, diverge or kill their worker, as a file says."""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
 import sys
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,13 +26,16 @@ METRICS = {"score": Metric("Score", "points", higher_is_better=True)}
 
 
 class Settings(Closed):
-    act: str = "ok"
-    number: int = 0
+    number: int = 0  # of the job's act in `acts.json`
     together: bool = False  # one batch for all jobs
-    folder: str = ""  # where every call leaves a mark
+    folder: str  # with `acts.json`; every call leaves a mark there
 
     def identity(self) -> dict[str, Any]:
-        return {"number": self.number, "act": self.act}
+        return {"number": self.number}
+
+    @property
+    def act(self) -> str:
+        return str(json.loads((Path(self.folder) / "acts.json").read_text())[self.number])
 
 
 def inputs(settings: Closed) -> dict[str, str]:
@@ -44,30 +49,30 @@ def batch(job: Job) -> str:
 def run(jobs: Sequence[Job], context: Context) -> Iterator[tuple[Job, Outcome]]:
     for job in jobs:
         settings = job.settings
-        calls = mark(settings, len(jobs))
-        act(settings.act, calls, len(jobs))
+        perform(settings.act, mark(settings, len(jobs)), len(jobs))
         if settings.act != "silent":
             yield job, outcome(job)
 
 
 def outcome(job: Job) -> Outcome:
     number = float(job.settings.number)
-    score = {"nan": float("nan"), "tensor": complex(1)}.get(job.settings.act, number + job.seed)
+    score = float("nan") if job.settings.act == "nan" else number + job.seed
     curve = Curve("step", (1.0, 2.0), {"score": (1.0, float("inf"))})
     curves = (curve,) if job.settings.act == "nan curve" else ()
-    trials = {"score": [lambda: 0]} if job.settings.act == "unpicklable" else None
+    odd: Any = {"unpicklable": lambda: 0, "tensor": array("f", [1.0])}.get(job.settings.act)
+    trials = {"score": [odd]} if odd is not None else None
     return Outcome(metrics={"score": score}, curves=curves, trials=trials)
 
 
 def mark(settings: Settings, group: int) -> int:
-    """Note a call in `folder`; returns how many there have been of this job."""
+    """Note a call in `folder`; returns how many there have been of this number."""
     folder = Path(settings.folder)
-    before = len(list(folder.glob(f"{settings.number}.*")))
-    (folder / f"{settings.number}.{before + 1}.{group}").touch()
-    return before + 1
+    calls = len(list(folder.glob(f"call-{settings.number}-*"))) + 1
+    (folder / f"call-{settings.number}-{calls}-of-{group}").touch()
+    return calls
 
 
-def act(name: str, calls: int, group: int) -> None:
+def perform(name: str, calls: int, group: int) -> None:
     if name == "raise" or (name == "raise once" and calls == 1):
         raise RuntimeError(f"broken at {Path.home()}/secret/data.bin")
     if name == "raise in a group" and group > 1:

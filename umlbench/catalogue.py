@@ -134,10 +134,7 @@ class Description:
 
     def text(self) -> str:
         """YAML of the resolved recipes, then the paper's side."""
-        parts = [
-            f"# recipe {recipe.id}, resolved\n{recipe.to_yaml()}"
-            for recipe in self.recipes
-        ]
+        parts = [f"# recipe {recipe.id}, resolved\n{recipe.to_yaml()}" for recipe in self.recipes]
         if self.table:
             dumped = self.table.model_dump(mode="json", exclude_defaults=True)
             parts.append(f"# the paper's {self.table.id}\n{_yaml(dumped)}")

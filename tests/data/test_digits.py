@@ -66,3 +66,12 @@ def test_unknown_names_suggest_the_nearest():
         data.texts("digits", "description")
     with pytest.raises(UserError, match="unknown split of digits 'tset', did you mean 'test'"):
         data.load("digits").split("tset")
+
+
+def test_fingerprints_never_move(digits, texts):
+    assert {name: samples.fingerprint for name, samples in digits.splits.items()} == {
+        "train": "5d5b9efc8499a3c641161a49e60506d9",
+        "val": "04c14cbd1f6445b85724a151200d7e0a",
+        "test": "f0666187992181a36ce7e9d338e26fda",
+    }
+    assert texts.fingerprint == "7eb7f7a3a9b862a1d17fbc55c11cfec0"

@@ -1,65 +1,127 @@
-"""Where samples come from: one module per source, each with `load()` and `texts(corpus)`.
+"""Where samples come from: `digits`, the paper's image sets, anybody's folders, text corpora.
 
-Nothing here imports torch or decodes a file before it must: planning reads names and fingerprints.
+A data set's name is one of `NAMES`, or a path with a slash: a folder of your own. The paper's sets
+lie below a data root, `UMLBENCH_DATA` or `./data`. Nothing here imports torch or decodes a photo:
+planning reads lists and fingerprints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import import_module
-from typing import Protocol as Interface
-from typing import cast
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from umlbench.data.samples import Samples
+from umlbench.data import corpora
+from umlbench.data.corpora import Aliases, Corpus, Target
+from umlbench.data.dataset import Dataset, Problem, missing
+from umlbench.data.draws import Draw, draw
+from umlbench.data.sets import SETS, default_root
 from umlbench.errors import unknown
 
-NAMES = ("digits",)
+if TYPE_CHECKING:
+    from umlbench.data import images
+
+__all__ = [
+    "NAMES",
+    "Corpus",
+    "Dataset",
+    "Draw",
+    "Problem",
+    "default_root",
+    "draw",
+    "is_known",
+    "load",
+    "problems",
+    "require",
+    "texts",
+]
+
+NAMES = ("digits", *SETS)
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """The target modality: `classes[label]` names a label, `splits` has train, val and test."""
-
-    name: str
-    classes: tuple[str, ...]
-    splits: Mapping[str, Samples]
-
-    def split(self, name: str) -> Samples:
-        """One split; `UserError` for a name it does not have."""
-        if name not in self.splits:
-            raise unknown(f"split of {self.name}", name, self.splits)
-        return self.splits[name]
+def is_known(name: str) -> bool:
+    """Whether `name` can be a data set: one of `NAMES`, or a path of a folder (with a slash)."""
+    return name in NAMES or "/" in name
 
 
-class Source(Interface):
-    """The shape of a module that brings a data set."""
+def load(name: str, root: Path | None = None, *, cache: Path | None = None) -> Dataset:
+    """The data set called `name`; every photo its lists name is there, though not yet opened.
 
-    CORPORA: Mapping[str, str]  # corpus name -> the file that holds it
+    `cache` is where digests of photos are remembered, the feature cache by default. Raises
+    `MissingInput` that lists everything the set lacks, `UserError` for an unknown name.
+    """
+    if name == "digits":
+        from umlbench.data import digits
 
-    def load(self) -> Dataset:
-        """The data set with its splits."""
-        ...
+        return digits.load()
+    from umlbench.data import images
 
-    def texts(self, corpus: str) -> Samples:
-        """The sentences of one of `CORPORA`; labels index the data set's classes."""
-        ...
-
-
-def load(name: str) -> Dataset:
-    """The data set called `name`."""
-    return _source(name).load()
+    return images.load(_place(name, root), cache or _default_cache())
 
 
-def texts(name: str, corpus: str = "descriptions") -> Samples:
-    """Sentences about the classes of data set `name`, unpaired with its images."""
-    source = _source(name)
-    if corpus not in source.CORPORA:
-        raise unknown(f"text corpus of {name}", corpus, source.CORPORA)
-    return source.texts(corpus)
+def problems(name: str, root: Path | None = None, *, decode: bool = False) -> list[Problem]:
+    """Everything that keeps data set `name` from being used; `decode` opens every photo (slow)."""
+    if name == "digits":
+        return []
+    from umlbench.data import images
+
+    return images.problems(_place(name, root), decode=decode)
 
 
-def _source(name: str) -> Source:
-    if name not in NAMES:
-        raise unknown("dataset", name, NAMES)
-    return cast(Source, import_module(f"umlbench.data.{name}"))
+def require(names: Iterable[str], root: Path | None = None) -> None:
+    """Raise one `MissingInput` that lists what all of these data sets lack, before any training."""
+    found = [problem for name in dict.fromkeys(names) for problem in problems(name, root)]
+    if found:
+        raise missing(found)
+
+
+def texts(
+    name: str,
+    corpus: str = "descriptions",
+    root: Path | None = None,
+    *,
+    aliases: Aliases = "none",
+) -> Corpus:
+    """Sentences about the classes of data set `name`, unpaired with its images.
+
+    `corpus` is one of the set's corpora, a JSON file `{class name: [sentences]}`, or a folder of
+    `<class>.txt` files. `aliases="mapped"` gives text to classes that CuPL calls otherwise.
+    """
+    corpus = corpora.SYNONYMS.get(corpus, corpus)
+    own = name == "digits" and corpus == "descriptions"
+    family = SETS[name].family if name in SETS else name
+    known = (["descriptions"] if name == "digits" else []) + corpora.names(family)
+    if corpus not in known and not corpora.is_path(corpus):
+        raise unknown(f"text corpus of {name}", corpus, known)
+    if own:
+        from umlbench.data import digits
+
+        return digits.texts(corpus)
+    target = Target(name, family, _classes(name, root))
+    return corpora.build(target, corpus, root or default_root(), aliases)
+
+
+def _default_cache() -> Path:
+    from umlbench.features import default_root as cache_root
+
+    return cache_root()
+
+
+def _classes(name: str, root: Path | None) -> tuple[str, ...]:
+    if name == "digits":
+        from umlbench.data import digits
+
+        return digits.CLASSES
+    from umlbench.data import images
+
+    return images.classes(_place(name, root))
+
+
+def _place(name: str, root: Path | None) -> images.Place:
+    from umlbench.data import images
+
+    if name in SETS:
+        return images.published(SETS[name], root or default_root())
+    if "/" in name:
+        return images.own_folder(Path(name))
+    raise unknown("dataset", name, NAMES)

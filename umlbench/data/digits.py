@@ -13,7 +13,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from umlbench.data import Dataset
+from umlbench.data.corpora import Corpus
+from umlbench.data.dataset import Dataset
 from umlbench.data.samples import Samples
 from umlbench.seeds import numpy_stream
 
@@ -34,7 +35,7 @@ def load() -> Dataset:
     return Dataset("digits", CLASSES, splits)
 
 
-def texts(corpus: str) -> Samples:
+def texts(corpus: str) -> Corpus:
     """The sentences, class by class; ids like `three/07`, labels index `CLASSES`."""
     file = Path(__file__).with_name(CORPORA[corpus])
     sentences = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -44,7 +45,7 @@ def texts(corpus: str) -> Samples:
         for number, sentence in enumerate(sentences[name])
     ]
     ids, labels, items = zip(*rows, strict=True)
-    return Samples(ids, np.asarray(labels), items)
+    return Corpus(ids, np.asarray(labels), items)
 
 
 def _split(labels: NDArray[np.int64]) -> dict[str, Sequence[int]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -27,13 +27,22 @@ def content_digest(item: Any) -> str:
     return hashlib.sha256(f"{kind}\0".encode() + body).hexdigest()
 
 
+def content_digests(items: Sequence[Any]) -> tuple[str, ...]:
+    """`content_digest` of each payload."""
+    return tuple(content_digest(item) for item in items)
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Ordered samples: unique `ids`, `labels` (n,) int64 and one payload each in `items`."""
+    """Ordered samples: unique `ids`, `labels` (n,) int64 and one payload each in `items`.
+
+    `digests` computes the contents; photos, whose payloads are paths, bring their own.
+    """
 
     ids: tuple[str, ...]
     labels: NDArray[np.int64]
     items: Sequence[Any]
+    digests: Callable[[Sequence[Any]], Sequence[str]] = field(default=content_digests, repr=False)
 
     def __post_init__(self) -> None:
         """Check and freeze; raises `UserError` where the three do not belong together."""
@@ -54,7 +63,7 @@ class Samples:
     @cached_property
     def content(self) -> tuple[str, ...]:
         """One sha256 (hex) per payload, computed on first use."""
-        return tuple(content_digest(item) for item in self.items)
+        return tuple(self.digests(self.items))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -65,7 +74,8 @@ class Samples:
         """The samples at `indices`, in that order; an index may occur once only."""
         rows = [int(i) for i in indices]
         ids, items = [self.ids[i] for i in rows], [self.items[i] for i in rows]
-        return Samples(tuple(ids), self.labels[np.asarray(rows, dtype=np.intp)], items)
+        labels = self.labels[np.asarray(rows, dtype=np.intp)]
+        return Samples(tuple(ids), labels, items, self.digests)
 
 
 def _unique(ids: Sequence[str]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Frozen encoders: payloads in, one float32 row each out.
 
-An encoder module has `build(setup) -> Encoder`. What decides its rows is in
+`pixels` and `tfidf` come with the package; `vision` brings timm's, `clip` open_clip's two towers,
+`text` transformers' models, each by the library's own names. What decides an encoder's rows is in
 `key()`, so that stored features are found again exactly when they would come out the same.
 """
 
@@ -8,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from typing import Protocol as Interface
 
+from umlbench.encoders.batches import Tick, no_tick
+from umlbench.encoders.weights import PUBLISHED, split_name
 from umlbench.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -21,9 +26,12 @@ if TYPE_CHECKING:
     from umlbench.data.samples import Samples
 
 NAMES = ("pixels", "tfidf")
+LIBRARIES = {"image": "vision", "text": "text"}  # of a name that is not a `clip:` model's
 
 Modality = Literal["image", "text", "audio"]
 Dtype = Literal["float32", "float16", "bfloat16"]
+Transform = Literal["clip", "native"]
+Pooling = Literal["cls", "mean", "mean_normalized"]
 
 
 class Encoder(Interface):
@@ -41,19 +49,22 @@ class Encoder(Interface):
 
     @property
     def width(self) -> int:
-        """Columns of a row; known without loading weights where possible."""
+        """Columns of a row; known without loading weights."""
         ...
 
     def key(self) -> dict[str, Any]:
         """Every plain value that decides a row; no path, device or batch size.
 
-        Library, name, version or weights hash, layer and pooling, transform or prompt handling,
-        compute dtype.
+        Library, name, version or weights' identity, layer and pooling, transform or prompt
+        handling, compute dtype.
         """
         ...
 
-    def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
-        """(n, width) rows; a row depends on its own item only, not on its neighbours."""
+    def encode(self, items: Sequence[Any], tick: Tick = no_tick) -> NDArray[np.float32]:
+        """(n, width) rows; a row depends on its own item only, not on its neighbours.
+
+        `tick` hears how many more are done, batch by batch. Weights are loaded on first use.
+        """
         ...
 
 
@@ -64,29 +75,88 @@ class Setup:
     device: str = "cpu"
     dtype: Dtype = "float32"
     corpus: Samples | None = None
+    modality: Modality | None = None
+    root: Path | None = None
+    offline: bool = False
+    transform: Transform = "clip"
+    pooling: Pooling | None = None
 
     def require_float32(self, name: str) -> None:
         """`UserError` where half precision is asked of an encoder that has none."""
         if self.dtype != "float32":
             raise UserError(f"encoder '{name}' computes in float32 only, not in {self.dtype}")
 
-
-class Builder(Interface):
-    """The shape of a module that brings an encoder."""
-
-    def build(self, setup: Setup) -> Encoder:
-        """The encoder, ready to encode."""
-        ...
+    def has_local(self, stem: str, where: str, suffixes: Sequence[str]) -> bool:
+        """Whether weights are given or lie below the data root, so that no hub is asked."""
+        folder = self.root / "encoders" if self.root is not None else None
+        there = folder and any((folder / f"{stem}{suffix}").exists() for suffix in suffixes)
+        return bool(where or there)
 
 
 def load(
-    name: str, *, device: str = "cpu", dtype: Dtype = "float32", corpus: Samples | None = None
+    name: str,
+    *,
+    modality: Modality | None = None,
+    device: str = "cpu",
+    dtype: Dtype = "float32",
+    corpus: Samples | None = None,
+    root: Path | None = None,
+    offline: bool = False,
+    transform: Transform = "clip",
+    pooling: Pooling | None = None,
 ) -> Encoder:
-    """The encoder called `name`, computing in `dtype` on `device`.
+    """The encoder called `name`, computing in `dtype` on `device`; loads no weights yet.
 
-    `corpus` are the sentences that an encoder is fitted on, for those that are fitted (`tfidf`).
+    `name` is one of `NAMES`, `clip:MODEL`, a model of timm, or one of transformers, with `@FILE`,
+    `@FOLDER` or `@REVISION` behind it where its weights are not the usual ones. `modality` chooses
+    the tower of a `clip:` model and the library of a name that could be of either. `root` is the
+    data root, whose `encoders` folder may hold weights. `corpus` are the sentences that an encoder
+    is fitted on (`tfidf`), `transform` is the images' (the paper's is `clip`), `pooling` the
+    text's where it is not the usual one. Raises `UserError` for a name nobody knows and
+    `MissingInput` for weights that are not there.
     """
-    if name not in NAMES:
+    for what, value, known in (
+        ("dtype", dtype, get_args(Dtype)),
+        ("transform", transform, get_args(Transform)),
+        ("pooling", pooling or "cls", get_args(Pooling)),
+    ):
+        if value not in known:
+            raise unknown(what, value, known)
+    setup = Setup(device, dtype, corpus, modality, root, offline, transform, pooling)
+    if name in NAMES:
+        encoder: Encoder = import_module(f"umlbench.encoders.{name}").build(setup)
+        return encoder
+    if get_close_matches(name, NAMES, n=1, cutoff=0.8):
         raise unknown("encoder", name, NAMES)
-    module = cast(Builder, import_module(f"umlbench.encoders.{name}"))
-    return module.build(Setup(device, dtype, corpus))
+    module = import_module(f"umlbench.encoders.{_library(name, setup)}")
+    built: Encoder = module.build(name, setup)
+    return built
+
+
+def fetch(encoder: Encoder) -> None:
+    """Download what `encoder` reads, without loading it; `MissingInput` where that fails."""
+    from umlbench.encoders import clip, text, vision
+
+    if isinstance(encoder, text.Transformer):
+        encoder.weights.folder()
+    elif isinstance(encoder, clip.ClipText):
+        encoder.weights.file(clip.HUB_FILES)
+    elif isinstance(encoder, vision.Vision):
+        encoder.weights.file((*vision.HUB_FILES, *clip.HUB_FILES))
+
+
+def _library(name: str, setup: Setup) -> str:
+    """The module that brings `name`: by its modality, else by what its weights are."""
+    label, where = split_name(name)
+    if label.startswith("clip:"):
+        return "clip"
+    if setup.modality is not None:
+        if setup.modality not in LIBRARIES:
+            raise unknown(f"{setup.modality} encoder", name, NAMES)
+        return LIBRARIES[setup.modality]
+    places = [Path(where)] if where else []
+    places += [setup.root / "encoders" / label] if setup.root is not None else []
+    folder = any((place / "config.json").is_file() for place in places)
+    known = PUBLISHED.get(label)
+    named = "/" in label or (known is not None and not known.repo.startswith("timm/"))
+    return "text" if folder or named else "vision"

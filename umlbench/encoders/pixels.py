@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from umlbench.encoders.batches import Tick, no_tick
 from umlbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,13 +34,14 @@ class Pixels:
         """See `Encoder.key`; `revision` rises when this module's rows change."""
         return {"library": "scikit-learn", "name": self.name, "revision": 1, "white": WHITE}
 
-    def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
+    def encode(self, items: Sequence[Any], tick: Tick = no_tick) -> NDArray[np.float32]:
         """(n, 64) float32; `UserError` for a picture of another shape."""
         for item in items:
             if np.shape(item) != SHAPE:
                 raise UserError(f"encoder 'pixels' reads pictures {SHAPE}, not {np.shape(item)}")
         rows = np.asarray(items, dtype=np.float64).reshape(-1, self.width)
         scaled = self._scaler.transform(rows) if len(rows) else rows
+        tick(len(items))
         return np.asarray(scaled, dtype=np.float32)
 
     @cached_property

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from umlbench.encoders.batches import Tick, no_tick
 from umlbench.errors import UserError
 from umlbench.seeds import digest
 
@@ -46,11 +47,12 @@ class Tfidf:
         fitted = {"corpus": self.corpus, "vocabulary": words}
         return {"library": "scikit-learn", "name": self.name, "revision": 1, **fitted, **OPTIONS}
 
-    def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
+    def encode(self, items: Sequence[Any], tick: Tick = no_tick) -> NDArray[np.float32]:
         """(n, width) float32 rows of length 1; 0 for a sentence without a known word."""
         if not len(items):
             return np.zeros((0, self.width), dtype=np.float32)
         rows = self.vectorizer.transform(items)
+        tick(len(items))
         return np.asarray(rows.toarray(), dtype=np.float32)
 
 

@@ -32,7 +32,8 @@ def mend_torchvision() -> bool:
 
     for name in [n for n in sys.modules if n == "torchvision" or n.startswith("torchvision.")]:
         del sys.modules[name]
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    make_library: Any = torch.library.Library  # has no types
+    library = make_library("torchvision", "FRAGMENT")
     for schema in _SCHEMAS:
         library.define(schema)
     _libraries.append(library)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -84,20 +86,32 @@ def _precision(job: Job) -> dict[str, Any]:
     return {"dtype": dtype} if dtype else {}
 
 
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
 @contextlib.contextmanager
 def _one_thread(device: str) -> Iterator[None]:
-    """One thread for torch and for the BLAS of NumPy and SciPy, which has a pool of its own."""
+    """One thread for torch and for the BLAS of NumPy and SciPy, which has a pool of its own.
+
+    A library that is loaded already is told so, one that a protocol loads reads the environment:
+    torch is not imported here for a protocol that does without.
+    """
     if device != "cpu":
         yield
         return
-    import scipy.linalg  # noqa: F401  its BLAS must be loaded to be limited
-    import torch
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    before = torch.get_num_threads()
-    with threadpool_limits(limits=1):
-        torch.set_num_threads(1)
-        try:
+    variables = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else 1
+    try:
+        with threadpool_limits(limits=1):
+            if torch:
+                torch.set_num_threads(1)
             yield
-        finally:
-            torch.set_num_threads(before)
+    finally:
+        if torch:
+            torch.set_num_threads(threads)
+        for name, value in variables.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})

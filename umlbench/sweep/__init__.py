@@ -7,12 +7,14 @@ cross-entropy plus the weighted cross-entropies of the auxiliary modalities, eac
 batch of its own (Algorithm 2 of the paper); the optimizer is AdamW.
 """
 
-from umlbench.sweep.engine import Keep, train
+from umlbench.sweep.engine import engines, train
 from umlbench.sweep.order import Order, Replay, Shuffled
+from umlbench.sweep.progress import Keep
 from umlbench.sweep.schedule import Schedule, learning_rate
-from umlbench.sweep.trial import Samples, Stream, Trial, TrialResult, Weights
+from umlbench.sweep.trial import Engine, Samples, Stream, Trial, TrialResult, Weights
 
 __all__ = [
+    "Engine",
     "Keep",
     "Order",
     "Replay",
@@ -23,6 +25,7 @@ __all__ = [
     "Trial",
     "TrialResult",
     "Weights",
+    "engines",
     "learning_rate",
     "train",
 ]

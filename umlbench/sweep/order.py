@@ -75,9 +75,10 @@ class Shuffled:
 
     def _block(self, block: int) -> Tensor:
         """The batches of a fixed number of epochs, each block from a stream of its own."""
-        if self._cache is None or self._cache[0] != block:
-            self._cache = (block, self._shuffle(block))
-        return self._cache[1]
+        cached = self._cache  # another thread may put its block there meanwhile
+        if cached is None or cached[0] != block:
+            cached = self._cache = (block, self._shuffle(block))
+        return cached[1]
 
     def _shuffle(self, block: int) -> Tensor:
         generator = torch_stream("epochs", self._seed, block=block)

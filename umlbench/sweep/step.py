@@ -124,11 +124,6 @@ def _folded_gradient(
         out.head.baddbmm_(error[:, rows:].mT, other)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Loss of every row: logits (..., C) and labels (..., 1) to (...)."""
-    return -logits.log_softmax(-1).gather(-1, labels).squeeze(-1)
-
-
 class Group(NamedTuple):
     """What AdamW takes in one call: all tensors of the trials that share rate and decay."""
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 from umlbench.errors import UserError
 from umlbench.sweep.order import Order
+
+Engine = Literal["fused", "stacked"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +98,7 @@ class TrialResult:
     test_size: int
     iterations: int
     stop_iteration: int | None
+    engine: Engine
     losses: Tensor | None = None  # (iterations, M), before each step, without the loss weights
     val_loss: tuple[float, ...] | None = None  # mean of the means over batches, as the paper's code
     best: Weights | None = None
