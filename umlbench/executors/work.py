@@ -99,7 +99,7 @@ def _one_thread(device: str) -> Iterator[None]:
     if device != "cpu":
         yield
         return
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     variables = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))

@@ -3,6 +3,7 @@
 A protocol is a module with
 
 - `VERSION: int`, raised whenever a change of code changes a figure;
+- `DTYPE: str`, the precision it computes in, for the records' provenance;
 - `Settings`, a `Closed` model; a recipe's axes and grid vary its fields by name;
 - `METRICS: dict[str, Metric]`, the figures a job may return;
 - `inputs(settings) -> dict[str, str]`, fingerprints of the data and weights a job reads
@@ -56,6 +57,7 @@ class Protocol(Interface):
     """The shape of a protocol module (see the module docstring)."""
 
     VERSION: int
+    DTYPE: str
     WHOLE_BATCHES: bool
     Settings: type[Closed]
     METRICS: Mapping[str, Metric]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from umlbench.models.autoencoder import SharedAutoencoder
 
 VERSION = 1
+DTYPE = "float32"
 WHOLE_BATCHES = True  # see above: rounding follows the stack
 
 PAPER_LAST_STEP = 500  # where the axis of figure 3 ends

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from umlbench.sweep import Samples, Schedule, Stream, Trial, TrialResult
 
 VERSION = 1
+DTYPE = "float32"
 WHOLE_BATCHES = False  # a trial computes the same bits in any stack (umlbench.sweep)
 
 METRICS: dict[str, Metric] = {

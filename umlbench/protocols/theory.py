@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from umlbench.analysis.fisher import Array, Information, Modality
 
 VERSION = 1
+DTYPE = "float64"
 WHOLE_BATCHES = False
 
 Check = Literal["theorem1", "theorem2", "theorem3", "corollary1", "corollary2", "corollary3"]
