@@ -16,6 +16,7 @@ import handmade
 import toy_protocol
 
 from umlbench import planning, protocols
+from umlbench.jobs import Context
 from umlbench.planning import Plan
 from umlbench.recipe import Bundle, Recipe
 from umlbench.recipe.model import RecipeFile
@@ -49,7 +50,7 @@ def toy_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., P
             }
         )
         bundle = Bundle("toy", "A toy", (Recipe(file, "toy"),))
-        return planning.make(bundle, tmp_path / "results", **how)
+        return planning.make(bundle, tmp_path / "results", Context(), **how)
 
     return make
 

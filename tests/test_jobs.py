@@ -12,10 +12,11 @@ from umlbench.schema import Closed
 
 class Settings(Closed):
     rate: float = 0.1
+    size: int | None = None
     unread: int = 0
 
     def identity(self) -> dict[str, Any]:
-        return {"rate": self.rate}
+        return {"rate": self.rate, "size": self.size}
 
 
 JOB = Job(
@@ -38,7 +39,7 @@ def test_the_id_never_changes() -> None:
     assert JOB.spec_id == spec_id(JOB.spec, JOB.seed)
 
 
-PINNED = "dbb75f5127a01bc3"
+PINNED = "491de1a1ebc58e05"
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,12 @@ def test_trials_are_the_product_the_last_name_fastest() -> None:
         {"rate": rate, "size": size} for rate in (0.1, 0.2) for size in (8, 32, None)
     ]
     assert replace(JOB, grid={}).trials() == [{}]
+
+
+def test_a_grid_name_without_effect_is_neither_identity_nor_trial() -> None:
+    wider = replace(JOB, grid={**JOB.grid, "unread": (1, 2)})
+    assert wider.id == JOB.id
+    assert wider.trials() == JOB.trials()
 
 
 def test_a_job_travels_between_processes() -> None:

@@ -87,7 +87,7 @@ class Small:
 
     def unbroken(self, results: Path) -> float:
         """A whole run in this process; returns its seconds."""
-        plan = planning.make(recipe.bundle(self.file), results)
+        plan = planning.make(recipe.bundle(self.file), results, Context())
         started = time.monotonic()
         made = execute(plan, LocalExecutor(), Context(cache=self.cache))
         assert made

@@ -67,7 +67,7 @@ def test_cells_that_mean_the_same_job_are_one(toy_plan: MakePlan) -> None:
 def test_missing_inputs_are_listed_once(
     toy_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def inputs(settings: Closed) -> dict[str, str]:
+    def inputs(settings: Closed, context: Context) -> dict[str, str]:
         if settings.number:  # type: ignore[attr-defined]
             raise MissingInput("no pictures", "umlbench prepare toy")
         return {"sentences": "0f"}
@@ -82,7 +82,7 @@ def test_missing_inputs_are_listed_once(
 
 
 def test_trials_are_counted(tmp_path: Path) -> None:
-    plan = planning.make(recipe.bundle("digits"), tmp_path, limit=3)
+    plan = planning.make(recipe.bundle("digits"), tmp_path, Context(), limit=3)
     part = plan.parts[0]
     points = 1
     for values in part.recipe.file.grid.values():

@@ -38,7 +38,7 @@ class Settings(Closed):
         return str(json.loads((Path(self.folder) / "acts.json").read_text())[self.number])
 
 
-def inputs(settings: Closed) -> dict[str, str]:
+def inputs(settings: Closed, context: Context) -> dict[str, str]:
     return {}
 
 

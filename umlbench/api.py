@@ -49,13 +49,16 @@ def plan(
     name: str | Path,
     *,
     results: Path | None = None,
+    data: Path | None = None,
+    offline: bool = False,
     fresh: bool = False,
     limit: int | None = None,
     **changes: Any,
 ) -> Plan:
-    """What `run` would do with a recipe or a suite; runs nothing."""
+    """What `run` would do with a recipe or a suite; runs nothing. `data`: where data sets lie."""
     bundle = recipes.bundle(name, **changes)
-    return planning.make(bundle, results or env.results(), fresh=fresh, limit=limit)
+    context = Context(cache=env.cache(), data=data or env.data(), offline=offline)
+    return planning.make(bundle, results or env.results(), context, fresh=fresh, limit=limit)
 
 
 def run(
@@ -65,6 +68,7 @@ def run(
     device: str = "auto",
     workers: int | None = 1,
     executor: str = "local",
+    data: Path | None = None,
     offline: bool = False,
     fresh: bool = False,
     limit: int | None = None,
@@ -81,13 +85,14 @@ def run(
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
     started = time.monotonic()
-    made_plan = plan(name, results=results, fresh=fresh, limit=limit, **changes)
+    where: dict[str, Any] = {"results": results, "data": data, "offline": offline}
+    made_plan = plan(name, **where, fresh=fresh, limit=limit, **changes)
     if made_plan.missing:
         raise MissingInput("\n".join(made_plan.missing), f"`umlbench plan {name}` lists all again")
     if on_plan:
         on_plan(made_plan)
     devices = env.devices(device, workers)
-    context = Context(device=devices[0], cache=env.cache(), offline=offline)
+    context = Context(devices[0], env.cache(), data or env.data(), offline)
     listen = {"on_event": on_event} if on_event else {}
     made = execute(made_plan, LocalExecutor(devices), context, **listen)
     written = tuple(write(made_plan))

@@ -91,6 +91,15 @@ Limit = Annotated[
         metavar="N", min=1, envvar="UMLBENCH_LIMIT", help="Only the first N jobs of each recipe."
     ),
 ]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="DIR", envvar="UMLBENCH_DATA", help="Folder of data sets and weights."
+    ),
+]
+Offline = Annotated[
+    bool, typer.Option("--offline", envvar="UMLBENCH_OFFLINE", help="Never open a socket.")
+]
 RESULTS = Path("results")
 PIPE_WIDTH = 10_000
 WIDE = 140  # columns that the list needs for one line per item
@@ -125,6 +134,8 @@ def plan(
     only: Only = None,
     seeds: Seeds = None,
     results: Results = RESULTS,
+    data: Data = None,
+    offline: Offline = False,
     fresh: Fresh = False,
     limit: Limit = None,
     as_json: Json = False,
@@ -138,6 +149,8 @@ def plan(
     made = api.plan(
         name,
         results=results,
+        data=data,
+        offline=offline,
         fresh=fresh,
         limit=limit,
         overrides=change or (),
@@ -182,9 +195,8 @@ def run(
     executor: Annotated[
         str, typer.Option(metavar="NAME", envvar="UMLBENCH_EXECUTOR", help="Where jobs run: local.")
     ] = "local",
-    offline: Annotated[
-        bool, typer.Option("--offline", envvar="UMLBENCH_OFFLINE", help="Never open a socket.")
-    ] = False,
+    data: Data = None,
+    offline: Offline = False,
     fresh: Fresh = False,
     limit: Limit = None,
 ) -> None:
@@ -205,6 +217,7 @@ def run(
                 device=device,
                 workers=workers,
                 executor=executor,
+                data=data,
                 offline=offline,
                 fresh=fresh,
                 limit=limit,

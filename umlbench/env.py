@@ -20,6 +20,13 @@ def cache() -> Path:
     return default_root()
 
 
+def data() -> Path:
+    """Where data sets lie: `UMLBENCH_DATA`, else `data` under the current folder."""
+    from umlbench.data import default_root
+
+    return default_root()
+
+
 def devices(device: str, workers: int | None) -> tuple[str, ...]:
     """The devices that workers are pinned to, one worker each.
 

@@ -50,7 +50,7 @@ class Job:
             "protocol": self.protocol,
             "version": self.version,
             "settings": self.settings.identity(),
-            "grid": {name: list(values) for name, values in self.grid.items()},
+            "grid": {name: list(values) for name, values in self.varied.items()},
             "selection": self.selection,
         }
 
@@ -64,12 +64,16 @@ class Job:
         """See the function `spec_id`."""
         return spec_id(self.spec, self.seed)
 
+    @cached_property
+    def varied(self) -> Grid:
+        """The grid's names that can change this job's figure: no text's weight without text."""
+        relevant = self.settings.identity()
+        return {name: values for name, values in self.grid.items() if name in relevant}
+
     def trials(self) -> list[dict[str, Scalar]]:
         """The grid's points in declared order (the last name varies fastest)."""
-        names = list(self.grid)
-        return [
-            dict(zip(names, point, strict=True)) for point in itertools.product(*self.grid.values())
-        ]
+        points = itertools.product(*self.varied.values())
+        return [dict(zip(self.varied, point, strict=True)) for point in points]
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ class Context:
     """Where a job runs. Nothing here may change a figure beyond the device's rounding."""
 
     device: str = "cpu"
-    cache: Path = Path()
+    cache: Path = Path()  # of features
+    data: Path = Path("data")  # the folder that holds the data sets
     offline: bool = False
     say: Callable[[str], None] = _silent  # progress inside a long job, one short line each

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from umlbench.errors import MissingInput
-from umlbench.jobs import Job
+from umlbench.jobs import Context, Job
 from umlbench.recipe import Bundle, Recipe
 from umlbench.records import Store, Stored
 
@@ -58,19 +58,28 @@ class Plan:
         return tuple(dict.fromkeys(line for part in self.parts for line in part.missing))
 
 
-def make(bundle: Bundle, results: Path, *, fresh: bool = False, limit: int | None = None) -> Plan:
-    """The plan of a recipe or suite against the records in `results`.
+def make(
+    bundle: Bundle,
+    results: Path,
+    context: Context,
+    *,
+    fresh: bool = False,
+    limit: int | None = None,
+) -> Plan:
+    """The plan of a recipe or suite against the records in `results`, on the data of `context`.
 
     `fresh` plans every job again; `limit` keeps the first jobs of each recipe.
     """
-    parts = tuple(_part(recipe, results, fresh, limit) for recipe in bundle.recipes)
+    parts = tuple(_part(recipe, results, context, fresh, limit) for recipe in bundle.recipes)
     return Plan(bundle.id, parts)
 
 
-def _part(recipe: Recipe, results: Path, fresh: bool, limit: int | None) -> Part:
+def _part(
+    recipe: Recipe, results: Path, context: Context, fresh: bool, limit: int | None
+) -> Part:
     store = Store(results, recipe.id)
     stored = store.load()
-    inputs, missing = _inputs(recipe)
+    inputs, missing = _inputs(recipe, context)
     jobs = tuple(recipe.jobs(inputs))[:limit]
     done = set() if fresh else stored.done()
     # Cells that differ in nothing the protocol reads are one job (unimodal under two text types).
@@ -78,7 +87,9 @@ def _part(recipe: Recipe, results: Path, fresh: bool, limit: int | None) -> Part
     return Part(recipe, store, stored, jobs, todo, missing, _seconds_per_job(stored))
 
 
-def _inputs(recipe: Recipe) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
+def _inputs(
+    recipe: Recipe, context: Context
+) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
     """Fingerprints by settings (JSON) of each cell, and what is missing."""
     found: dict[str, dict[str, str]] = {}
     missing: dict[str, None] = {}
@@ -88,7 +99,7 @@ def _inputs(recipe: Recipe) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]
         if key in found:
             continue
         try:
-            found[key] = recipe.protocol.inputs(settings)
+            found[key] = recipe.protocol.inputs(settings, context)
         except MissingInput as error:
             missing[str(error)] = None
     return found, tuple(missing)

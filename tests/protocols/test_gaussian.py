@@ -191,4 +191,4 @@ def test_divergence_is_one_clear_line():
 
 
 def test_inputs_are_empty():
-    assert gaussian.inputs(Settings()) == {}
+    assert gaussian.inputs(Settings(), Context()) == {}

@@ -5,15 +5,17 @@ import torch
 from pydantic import ValidationError
 
 from umlbench import data
-from umlbench.features import FeatureStore
 from umlbench.jobs import Context, Job
 from umlbench.models.head import SharedHead
 from umlbench.protocols import linear_probe
-from umlbench.protocols.linear_probe import Settings
+from umlbench.protocols.linear_probe.prepared import Reader, prepare
+from umlbench.protocols.linear_probe.settings import Settings
 
 BASE = {
     "dataset": "digits",
     "encoder": "pixels",
+    "text_encoder": "tfidf",
+    "text_type": "descriptions",
     "shots": 2,
     "max_iterations": 201,
     "eval_every": 50,
@@ -24,7 +26,7 @@ GRID = {"learning_rate": (1e-2, 1e-3), "batch_size": (8, 32), "learnable_scale":
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory):
-    return Context(cache=tmp_path_factory.mktemp("features"))
+    return Context(cache=tmp_path_factory.mktemp("features"), offline=True)
 
 
 def job(method="uml", seed=1, grid=GRID, **changes):
@@ -42,7 +44,7 @@ def figures(outcome):
 
 
 def prepared(one, context):
-    return linear_probe._Prepared.of(one, FeatureStore(context.cache), context)
+    return prepare(one, Reader(context))
 
 
 def test_a_job_is_the_same_alone_and_among_others(context):
@@ -91,13 +93,14 @@ def test_an_init_head_is_the_normalised_mean_text_of_each_class(context):
     one = prepared(job("uml_init"), context)
     head = one.trials()[0].head
     for label in range(10):
-        mean = one.texts.x[one.texts.y == label].mean(0)
+        mean = one.texts[None].x[one.texts[None].y == label].mean(0)
         torch.testing.assert_close(head[label], mean / mean.norm())
 
 
 @pytest.mark.parametrize(("text_shots", "rows"), [(None, 160), (3, 30), (99, 160), ("average", 10)])
 def test_text_shots(context, text_shots, rows):
-    assert len(prepared(job("uml", text_shots=text_shots), context).texts) == rows
+    texts = prepared(job("uml", text_shots=text_shots), context).texts
+    assert len(texts[text_shots]) == rows
 
 
 def test_shots_draw_that_many_images_and_up_to_four_for_validation(context):
@@ -107,12 +110,12 @@ def test_shots_draw_that_many_images_and_up_to_four_for_validation(context):
     assert (len(full.train), len(full.val), len(full.test)) == (898, 359, 540)
 
 
-def test_what_only_text_reads_does_not_change_a_unimodal_job():
+def test_what_only_text_reads_does_not_change_a_unimodal_job(context):
     assert job("unimodal", alpha=0.5, text_shots=3).id == job("unimodal").id
     assert job("uml", alpha=0.5).id != job("uml").id
-    assert "tfidf" not in linear_probe.inputs(job("unimodal").settings)
-    assert {"digits", "pixels", "tfidf", "digits/descriptions"} == set(
-        linear_probe.inputs(job("uml").settings)
+    assert "tfidf" not in linear_probe.inputs(job("unimodal").settings, context)
+    assert {"digits", "pixels", "tfidf (text)", "digits/descriptions"} == set(
+        linear_probe.inputs(job("uml").settings, context)
     )
 
 
@@ -178,6 +181,7 @@ def test_unimodal_is_a_plausible_neighbour_of_logistic_regression(context):
         ({"warmup_iterations": 201}, r"warmup_iterations \(201\) is not below max_iterations"),
         ({"shots": 0}, "greater than or equal to 1"),
         ({"method": "umll"}, "unimodal"),
+        ({"text_shots": 0}, "must be at least 1"),
     ],
 )
 def test_nonsense_is_refused(change, message):
@@ -185,9 +189,9 @@ def test_nonsense_is_refused(change, message):
         Settings(**{**BASE, "method": "uml", **change})
 
 
-def test_text_of_an_unknown_corpus_is_one_clear_line():
+def test_text_of_an_unknown_corpus_is_one_clear_line(context):
     with pytest.raises(Exception, match="unknown text corpus of digits 'poems'"):
-        linear_probe.inputs(job("uml", text_type="poems").settings)
+        linear_probe.inputs(job("uml", text_type="poems").settings, context)
 
 
 def test_every_sentence_belongs_to_a_class_and_no_image():

@@ -34,7 +34,7 @@ def metrics(check, design="full_rank", seed=1, **fields):
 def test_contract():
     module = protocols.load("theory")
     job = Job("theory", "theory", 1, {}, 1, Settings(check="theorem1"))
-    assert module.inputs(job.settings) == {}
+    assert module.inputs(job.settings, Context()) == {}
     assert module.batch(job) == job.id
     assert set(get_args(theory.Check)) == set(theory.CHECKS)
 

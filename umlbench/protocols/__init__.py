@@ -6,7 +6,7 @@ A protocol is a module with
 - `DTYPE: str`, the precision it computes in, for the records' provenance;
 - `Settings`, a `Closed` model; a recipe's axes and grid vary its fields by name;
 - `METRICS: dict[str, Metric]`, the figures a job may return;
-- `inputs(settings) -> dict[str, str]`, fingerprints of the data and weights a job reads
+- `inputs(settings, context) -> dict[str, str]`, fingerprints of the data and weights a job reads
   (raises `MissingInput` where they are not on this machine);
 - `batch(job) -> str`, jobs with equal keys are trained together (the job's id: alone);
 - `WHOLE_BATCHES`, true where a figure's last digits depend on which jobs share its batch: the
@@ -62,7 +62,7 @@ class Protocol(Interface):
     Settings: type[Closed]
     METRICS: Mapping[str, Metric]
 
-    def inputs(self, settings: Closed) -> dict[str, str]:
+    def inputs(self, settings: Closed, context: Context) -> dict[str, str]:
         """Fingerprints of what a cell reads, by name."""
         ...
 

@@ -140,7 +140,7 @@ class Settings(Closed):
         return self.view("x").sample(seed, "val", self.validation_size)
 
 
-def inputs(settings: Closed) -> dict[str, str]:
+def inputs(settings: Closed, context: Context) -> dict[str, str]:  # noqa: ARG001
     """No fingerprints: every row is drawn from the seed."""
     del settings
     return {}

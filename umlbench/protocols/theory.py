@@ -88,7 +88,7 @@ class Settings(Closed):
         return self
 
 
-def inputs(settings: Closed) -> dict[str, str]:
+def inputs(settings: Closed, context: Context) -> dict[str, str]:  # noqa: ARG001
     """Nothing is read from disk."""
     del settings
     return {}

@@ -1,0 +1,166 @@
+"""The settings of a linear probe's cell, and what its methods are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from umlbench import data, encoders
+from umlbench.encoders import Dtype, Pooling, Transform
+from umlbench.errors import nearest
+from umlbench.schema import Closed
+
+Scaling = Literal["raw", "unit", "centred"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """Who takes part in training, and where the head starts.
+
+    `text`: its batches join the loss. `projection`: the target reaches the head through a
+    projection of the text's width (where the two widths differ, for a method with text).
+    `labels`: whether text keeps its classes, or a permutation of them (a control).
+    """
+
+    text: bool = True
+    projection: bool = True
+    head: Literal["random", "zero", "text"] = "random"
+    labels: Literal["true", "permuted"] = "true"
+
+
+METHODS: Mapping[str, Method] = {
+    # The paper's three rows.
+    "unimodal": Method(text=False, projection=False),
+    "uml": Method(),
+    "uml_init": Method(head="text"),
+    # Controls that the paper lacks: what is left of a gain without what text says.
+    "unimodal_wide": Method(text=False),
+    "unimodal_zero": Method(text=False, projection=False, head="zero"),
+    "uml_permuted": Method(labels="permuted"),
+    "uml_init_permuted": Method(head="text", labels="permuted"),
+}
+
+MethodName = Literal[
+    "unimodal",
+    "uml",
+    "uml_init",
+    "unimodal_wide",
+    "unimodal_zero",
+    "uml_permuted",
+    "uml_init_permuted",
+]
+
+TEXT_ONLY = {  # without effect on a method without text
+    "text_dataset",
+    "text_type",
+    "text_aliases",
+    "text_pooling",
+    "text_scaling",
+    "text_shots",
+    "text_ratio",
+    "alpha",
+}
+
+
+class Settings(Closed):
+    """One cell; the grid of Table 5 usually varies the fields from `alpha` on.
+
+    `shots` is the number of training images a class (null: the full training set); `text_shots` of
+    sentences a class (null: all; "average": one mean vector). `text_ratio` is text rows per image
+    row of a step. `scale` is the logit scale at the start, trained per modality where
+    `learnable_scale` is set. `scaling` and `text_scaling` say what is done to frozen features: as
+    they are, each of length 1, or centred on the training set's mean and brought to a mean length
+    of `centred_norm`.
+    """
+
+    dataset: str
+    encoder: str
+    transform: Transform = "clip"
+    dtype: Dtype = "float32"
+    method: MethodName
+    shots: int | None = Field(default=None, ge=1)
+    scaling: Scaling = "raw"
+    centred_norm: float = Field(default=45.0, gt=0)
+    text_dataset: str | None = None  # whose sentences, where not the target's own
+    text_type: str = "cupl"
+    text_aliases: Literal["none", "mapped"] = "none"
+    text_encoder: str = "openlm-research/open_llama_3b_v2"
+    text_pooling: Pooling | None = None
+    text_scaling: Scaling = "raw"
+    text_shots: int | Literal["average"] | None = None
+    text_ratio: float = Field(default=1.0, gt=0)
+    alpha: float = Field(default=1.0, ge=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    batch_size: int = Field(default=32, ge=1)
+    learnable_scale: bool = False
+    scale: float = Field(default=1.0, gt=0)
+    max_iterations: int = Field(default=12800, ge=1)
+    warmup_iterations: int = Field(default=50, ge=0)
+    warmup_min_lr: float = Field(default=1e-5, gt=0)
+    eval_every: int = Field(default=100, ge=1)
+    patience: int = Field(default=10, ge=1)
+
+    @property
+    def made_of(self) -> Method:
+        """The method's parts."""
+        return METHODS[self.method]
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether text is encoded at all: `unimodal_wide` needs its width."""
+        return self.made_of.text or self.made_of.projection
+
+    @property
+    def texts_of(self) -> str:
+        """The data set whose sentences are read."""
+        return self.text_dataset or self.dataset
+
+    @property
+    def text_batch(self) -> int:
+        """Text rows of a step (Tables 27 and 28: the ratio times the image rows)."""
+        return max(1, round(self.text_ratio * self.batch_size))
+
+    def identity(self) -> dict[str, Any]:
+        """All fields, without those that have no effect on the method."""
+        unused = set() if self.made_of.text else set(TEXT_ONLY)
+        unused |= set() if self.reads_text else {"text_encoder"}
+        if "centred" not in (self.scaling, self.text_scaling):
+            unused.add("centred_norm")
+        return self.model_dump(mode="json", exclude=unused)
+
+    @field_validator("dataset", "text_dataset")
+    @classmethod
+    def _known_dataset(cls, name: str | None) -> str | None:
+        if name is not None and not data.is_known(name):
+            raise ValueError(f"unknown dataset '{name}'{nearest(name, data.NAMES)}")
+        return name
+
+    @field_validator("encoder", "text_encoder")
+    @classmethod
+    def _plausible_encoder(cls, name: str) -> str:
+        """Any model of timm, open_clip or transformers may be meant, but not a slip of our own."""
+        close = get_close_matches(name, encoders.NAMES, n=1, cutoff=0.8)
+        if close and name not in encoders.NAMES:
+            raise ValueError(f"unknown encoder '{name}', did you mean '{close[0]}'?")
+        return name
+
+    @field_validator("text_shots")
+    @classmethod
+    def _some_text(cls, shots: int | str | None) -> int | str | None:
+        if isinstance(shots, int) and shots < 1:
+            raise ValueError(f"must be at least 1, not {shots}")
+        return shots
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Settings:
+        if self.warmup_iterations >= self.max_iterations:
+            raise ValueError(
+                f"warmup_iterations ({self.warmup_iterations}) is not below max_iterations "
+                f"({self.max_iterations})"
+            )
+        return self
