@@ -101,7 +101,7 @@ class Outcome:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def _silent(message: str) -> None:
+def silent(message: str) -> None:
     """The default progress sink."""
 
 
@@ -113,4 +113,4 @@ class Context:
     cache: Path = Path()  # of features
     data: Path = Path("data")  # the folder that holds the data sets
     offline: bool = False
-    say: Callable[[str], None] = _silent  # progress inside a long job, one short line each
+    say: Callable[[str], None] = silent  # progress inside a long job, one short line each

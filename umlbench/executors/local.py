@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, replace, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_until_ready
@@ -22,7 +22,7 @@ from queue import SimpleQueue
 
 from umlbench.executors import Result
 from umlbench.executors.work import in_words, work
-from umlbench.jobs import Context, Job
+from umlbench.jobs import Context, Job, silent
 
 ATTEMPTS = 2  # how often a job may lose its worker before it is recorded as failed
 
@@ -94,7 +94,7 @@ class _Worker:
 
     def __init__(self, device: str, context: Context) -> None:
         # `say` stays here: what it closes over need not fit through a pipe.
-        self.context = Context(device, context.cache, context.offline)
+        self.context = replace(context, device=device, say=silent)
         self.task: _Task | None = None
         self._start()
 
