@@ -132,8 +132,11 @@ def _connect(file: Path) -> sqlite3.Connection:
 
 
 def _sha256(path: Path) -> str:
-    with _readable(path):
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with _readable(path), path.open("rb") as file:
+        while block := file.read(2**22):  # weights may not fit into memory
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -101,10 +101,11 @@ class Reader:
 
     def features(self, encoder: Encoder, samples: Data, dataset: str, split: str) -> Features:
         """The features of one split, encoded where they are missing."""
-        place = (encoder.name, samples.fingerprint, dataset, split)
+        place = (self._store.key(encoder, samples), dataset, split)
         if place not in self._features:
-            get = self._store.get
-            self._features[place] = get(encoder, samples, dataset=dataset, split=split)
+            self._features[place] = self._store.get(
+                encoder, samples, dataset=dataset, split=split, say=self.context.say
+            )
         return self._features[place]
 
     def test(self, features: Features, settings: Settings, scaler: Scaler) -> Samples:

@@ -1,0 +1,315 @@
+"""Where an encoder's weights lie, and what names them: a checksum or a commit.
+
+A name is looked for in this order: a file or folder that the name itself gives
+(`NAME@FILE`, or just the path), `<data root>/encoders/<name>`, then the hub at a pinned revision
+(`NAME@<40 hex digits>` pins another). Nothing is downloaded or loaded before it is read.
+Only safetensors and `torch.load(weights_only=True)` files are read, and no code from the hub.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from umlbench.errors import MissingInput, UserError
+
+SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+REVISION = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is known of weights that the paper or a shipped recipe uses."""
+
+    repo: str  # on the Hugging Face hub
+    size: str
+    licence: str
+    revision: str = ""  # empty: "main", resolved to a commit, which is then in the key
+
+
+_DINO = "Apache-2.0"
+PUBLISHED = {
+    "vit_base_patch16_224.dino": Published("timm/vit_base_patch16_224.dino", "343 MB", _DINO),
+    "vit_base_patch8_224.dino": Published("timm/vit_base_patch8_224.dino", "343 MB", _DINO),
+    "vit_small_patch14_dinov2.lvd142m": Published(
+        "timm/vit_small_patch14_dinov2.lvd142m",
+        "88 MB",
+        _DINO,
+        "4610ca143709d58a633b6397a74412c2c3842454",
+    ),
+    "vit_base_patch14_dinov2.lvd142m": Published(
+        "timm/vit_base_patch14_dinov2.lvd142m",
+        "346 MB",
+        _DINO,
+        "4685c99dabffe5affac90bd99dbffd25801ae58d",
+    ),
+    "vit_large_patch14_dinov2.lvd142m": Published(
+        "timm/vit_large_patch14_dinov2.lvd142m",
+        "1.2 GB",
+        _DINO,
+        "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
+    ),
+    "mobilenetv2_100": Published("timm/mobilenetv2_100.ra_in1k", "14 MB", "Apache-2.0"),
+    "clip:RN50": Published(
+        "timm/resnet50_clip.openai", "0.4 GB", "MIT", "ec3d92cf63a5f9d591f0d611b736895966c73076"
+    ),
+    "clip:ViT-B-16": Published(
+        "timm/vit_base_patch16_clip_224.openai",
+        "0.6 GB",
+        "MIT",
+        "977e3dd0ec55ab8da155f2fbeb6b5f54948b6e3d",
+    ),
+    "openlm-research/open_llama_3b_v2": Published(
+        "openlm-research/open_llama_3b_v2",
+        "6.9 GB",
+        "Apache-2.0",
+        "bce5d60d3b0c68318862270ec4e794d83308d80a",
+    ),
+    "bert-large-uncased": Published(
+        "google-bert/bert-large-uncased",
+        "1.3 GB",
+        "Apache-2.0",
+        "6da4b6a26a1877e173fca3225479512db81a5e5b",
+    ),
+    "roberta-large": Published(
+        "FacebookAI/roberta-large", "1.4 GB", "MIT", "722cf37b1afa9454edce342e7895e588b6ff1d59"
+    ),
+    "gpt2-large": Published(
+        "openai-community/gpt2-large", "3.2 GB", "MIT", "32b71b12589c2f8d625668d2335a01cac3249519"
+    ),
+    "all-MiniLM-L6-v2": Published(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "91 MB",
+        "Apache-2.0",
+        "1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Found weights: `path` on this machine, or `repo` at `commit` of the hub."""
+
+    name: str
+    path: Path | None = None
+    repo: str = ""
+    commit: str = ""
+    offline: bool = False
+
+    def identity(self) -> dict[str, str]:
+        """What a key holds: the sha256 of the local files, or the hub's commit; no path."""
+        if self.path is not None:
+            return {"sha256": fingerprint(self.path)}
+        return {"repo": self.repo, "commit": self.commit}
+
+    def file(self, names: Sequence[str]) -> Path:
+        """The first of `names` that the hub has, or the local file; downloads what is missing."""
+        if self.path is not None:
+            return self.path
+        for name in names:
+            cached = _cached(self.repo, name, self.commit)
+            if cached or (cached := self._download(name)):
+                return cached
+        raise absent(
+            self.name, [f"{self.repo}@{self.commit} on the hub, which has none of {names}"]
+        )
+
+    def folder(self) -> Path:
+        """A folder with configuration, tokenizer and weights; downloads what is missing."""
+        if self.path is not None:
+            return self.path
+        from huggingface_hub import HfApi, snapshot_download
+
+        found = _cached(self.repo, "config.json", self.commit)
+        if found is not None and _complete(found.parent):
+            return found.parent
+        if self.offline:
+            raise absent(self.name, [f"the hub's cache ({self.repo}@{self.commit[:8]}), offline"])
+        try:
+            names = HfApi().list_repo_files(self.repo, revision=self.commit)
+            weights = "*.safetensors" if any(n.endswith(".safetensors") for n in names) else "*.bin"
+            wanted = ["*.json", "*.txt", "*.model", weights]
+            return Path(
+                snapshot_download(
+                    self.repo, revision=self.commit, allow_patterns=wanted, ignore_patterns=["*/*"]
+                )
+            )
+        except _unreachable() as error:
+            raise absent(self.name, [f"{self.repo} on the hub: {_line(error)}"]) from error
+
+    def config(self) -> dict[str, Any]:
+        """The folder's `config.json`, without its weights."""
+        folder = self.path or self.file(["config.json"]).parent
+        try:
+            found: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            what = f"encoder '{self.name}': {folder / 'config.json'} cannot be read: {error}"
+            raise UserError(
+                what, "a text encoder is a folder as `save_pretrained` writes"
+            ) from error
+        return found
+
+    def _download(self, name: str) -> Path | None:
+        """None where the repository has no such file; `MissingInput` without a connection."""
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+        if self.offline:
+            return None
+        try:
+            return Path(hf_hub_download(self.repo, name, revision=self.commit))
+        except LocalEntryNotFoundError as error:  # no connection: also an EntryNotFoundError
+            raise absent(self.name, [f"{self.repo} on the hub: {_line(error)}"]) from error
+        except EntryNotFoundError:
+            return None
+        except _unreachable() as error:
+            raise absent(self.name, [f"{self.repo} on the hub: {_line(error)}"]) from error
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """`NAME@WHERE` in its two parts; a plain path is its own WHERE and gives its stem as NAME."""
+    model, _, where = name.partition("@")
+    path = Path(model)
+    if not where and (path.suffix in SUFFIXES or (path.is_absolute() and path.is_dir())):
+        return (path.name if path.is_dir() else path.stem), model
+    return model, where
+
+
+def resolve(
+    name: str,
+    *,
+    root: Path | None,
+    offline: bool,
+    local: Sequence[str],
+    repo: str = "",
+    probes: Sequence[str] = ("model.safetensors",),
+) -> Weights:
+    """The weights of encoder `name`; nothing is read but what says which they are.
+
+    `local` are the names below `<root>/encoders` in order, `repo` its place on the hub where
+    `PUBLISHED` has none, `probes` the hub's files of which one must be there to run offline.
+    Raises `MissingInput` with every place that was looked at.
+    """
+    model, where = split_name(name)
+    revision = where if REVISION.fullmatch(where) else ""
+    if where and not revision:
+        path = Path(where).expanduser()
+        if path.exists():
+            return Weights(model, path.resolve())
+        raise absent(model, [str(path)])
+    looked = [root / "encoders" / one for one in local] if root is not None else []
+    if not revision:
+        for path in looked:
+            if path.exists():
+                return Weights(model, path)
+    return _on_hub(model, revision, [str(path) for path in looked], offline, repo, probes)
+
+
+def _on_hub(
+    name: str, revision: str, looked: list[str], offline: bool, repo: str, probes: Sequence[str]
+) -> Weights:
+    """At the pinned revision, else at the commit that "main" is here or there."""
+    from huggingface_hub import constants
+
+    offline = offline or bool(constants.HF_HUB_OFFLINE)
+    known = PUBLISHED.get(name)
+    repo = known.repo if known else repo
+    if not repo:
+        raise absent(name, looked)
+    commit = revision or (known.revision if known else "")
+    cached = [path for probe in probes if (path := _cached(repo, probe, commit or "main"))]
+    if cached:
+        return Weights(name, repo=repo, commit=commit or cached[0].parent.name, offline=offline)
+    if offline:
+        raise absent(name, [*looked, f"the hub's cache ({repo}@{commit[:8] or 'main'}), offline"])
+    return Weights(name, repo=repo, commit=commit or _main(name, repo, tuple(looked)))
+
+
+@cache
+def _main(name: str, repo: str, looked: tuple[str, ...]) -> str:
+    """The commit that `main` is now; asked once a process."""
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().model_info(repo).sha)
+    except _unreachable() as error:
+        raise absent(name, [*looked, f"{repo} on the hub: {_line(error)}"]) from error
+
+
+def _complete(folder: Path) -> bool:
+    """Whether a folder has its weights, every shard of them."""
+    for stem in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{stem}.index.json"
+        if index.is_file():
+            shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+            return all((folder / shard).is_file() for shard in shards)
+        if (folder / stem).is_file():
+            return True
+    return False
+
+
+def _cached(repo: str, file: str, revision: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo, file, revision=revision)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _unreachable() -> tuple[type[Exception], ...]:
+    """What the hub's client raises: an OSError, or one of the HTTP library it is built on."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (OSError, *(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)))
+
+
+def absent(name: str, looked: Sequence[str]) -> MissingInput:
+    """The error for weights that are not there: where they were looked for, where to get them."""
+    known = PUBLISHED.get(name)
+    places = "; ".join(_short(looked)) or "no place: it names neither a file nor a hub model"
+    hint = f"give a file or folder as {name}@PATH, or put it into <data root>/encoders"
+    if known:
+        pin = f" --revision {known.revision}" if known.revision else ""
+        hint = f"`hf download {known.repo}{pin}` ({known.size}, {known.licence}); or {hint}"
+    return MissingInput(f"weights of encoder '{name}' not found; looked for {places}", hint)
+
+
+def _short(looked: Sequence[str]) -> list[str]:
+    """One place for files that differ in their suffix only."""
+    stems: dict[str, list[str]] = {}
+    for place in looked:
+        suffix = next((one for one in SUFFIXES if place.endswith(one)), "")
+        stems.setdefault(place.removesuffix(suffix), []).append(suffix)
+    return [f"{stem}{' or '.join(filter(None, found))}" for stem, found in stems.items()]
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+# Checksums
+
+
+def fingerprint(path: Path) -> str:
+    """The sha256 (hex) of a file, or of the names and sums of a folder's model files."""
+    if path.is_file():
+        return _sha256(path)
+    wanted = {".json", ".txt", ".model", ".safetensors"}
+    if not any(path.glob("*.safetensors")):
+        wanted.add(".bin")
+    files = sorted(f for f in path.iterdir() if f.suffix in wanted and f.is_file())
+    lines = "".join(f"{file.name} {_sha256(file)}\n" for file in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    """Remembered by size and time, so that a second plan does not read gigabytes."""
+    from umlbench.data.digests import FileDigests
+    from umlbench.features import default_root
+
+    return FileDigests(path.parent, default_root())([path])[0]
