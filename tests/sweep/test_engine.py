@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from dataclasses import fields, replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umlbench.errors import UserError
-from umlbench.sweep import Replay, Samples, Schedule, Shuffled, Stream, TrialResult, train
+from umlbench.sweep import Replay, Samples, Schedule, Shuffled, Stream, TrialResult, engines, train
 
 SCHEDULE = Schedule(max_iterations=400, iterations=121, eval_every=10, patience=3)
 KEEP = ("losses", "val_loss", "best", "last")
@@ -29,8 +30,12 @@ def same(a: TrialResult, b: TrialResult) -> bool:
     return all(equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
 
 
-@pytest.fixture(scope="module")
-def mixed(problem, one_thread):
+ENGINES = engines("cpu")
+fused = pytest.mark.skipif(len(ENGINES) < 2, reason="the fused engine needs numba")
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def mixed(request, problem, one_thread):
     """Trials that differ in everything a call allows, and what each gives alone."""
     trials = [
         problem.trial(
@@ -45,34 +50,105 @@ def mixed(problem, one_thread):
         )
         for n in range(12)
     ]
-    alone = [train([trial], SCHEDULE, keep=KEEP)[0] for trial in trials]
-    return trials, alone
+    alone = [train([t], SCHEDULE, keep=KEEP, engine=request.param)[0] for t in trials]
+    return trials, alone, request.param
 
 
-@given(seed=st.integers(0, 10**6), chunk=st.integers(1, 13))
+@given(seed=st.integers(0, 10**6), chunk=st.integers(1, 13), threads=st.integers(1, 4))
 @settings(max_examples=8, deadline=None)
-def test_stacking_and_order_do_not_change_a_bit(mixed, seed, chunk):
-    trials, alone = mixed
+def test_company_order_and_threads_do_not_change_a_bit(mixed, seed, chunk, threads):
+    """Stacks have one thread here; the fused engine may have any number."""
+    trials, alone, engine = mixed
     numbers = list(range(len(trials)))
     random.Random(seed).shuffle(numbers)
-    results = train([trials[n] for n in numbers], SCHEDULE, keep=KEEP, chunk=chunk)
+    how = {"engine": engine, "chunk": chunk, "threads": threads}
+    results = train([trials[n] for n in numbers], SCHEDULE, keep=KEEP, **how)
     for n, result in zip(numbers, results, strict=True):
         assert same(result, alone[n]), n
 
 
-def test_threads_change_no_more_than_rounding(problem):
+def test_threads_change_a_stack_no_more_than_rounding(problem):
     trials = [problem.trial(number=n, batch=32) for n in range(4)]
     schedule = Schedule(max_iterations=400, iterations=61)
-    together = train(trials, schedule, keep=("losses",), dtype=torch.float64)
+    how = {"keep": ("losses",), "dtype": torch.float64, "engine": "stacked"}
+    together = train(trials, schedule, **how)
     torch.set_num_threads(2)
-    one_by_one = train(trials, schedule, keep=("losses",), dtype=torch.float64, chunk=1)
+    one_by_one = train(trials, schedule, **how, chunk=1)
     torch.set_num_threads(1)
     for alone, stacked in zip(one_by_one, together, strict=True):
         np.testing.assert_allclose(stacked.losses, alone.losses, rtol=0, atol=1e-13)
 
 
+def wide(problem, classes, width, target_width, batch):
+    """A trial whose shared coordinates make several chunks, in shapes that need padding."""
+    g = torch.Generator().manual_seed(3)
+
+    def draw(count, size):
+        y = torch.randint(0, classes, (count,), generator=g)
+        return Samples(torch.randn(count, size, generator=g), y)
+
+    image, text = draw(21, target_width or width), draw(17, width)
+    return replace(
+        problem.trial(learnable_scale=True),
+        target=Stream(image, Shuffled(21, batch, 1)),
+        auxiliary=(Stream(text, Shuffled(17, batch, 2), 0.7),),
+        val=draw(33, target_width or width),
+        test=draw(5, target_width or width),
+        head=torch.randn(classes, width, generator=g) / 30,
+        projection=torch.randn(width, target_width, generator=g) / 5 if target_width else None,
+    )
+
+
+SHAPES = [(37, 1030, 19, 5), (3, 513, 40, 8), (20, 770, 0, 3)]
+
+
+@fused
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_team_of_threads_changes_not_a_bit(problem, shape, dtype):
+    trial, schedule = wide(problem, *shape), Schedule(iterations=23, eval_every=10)
+    how = {"keep": KEEP, "dtype": dtype, "engine": "fused"}
+    [alone] = train([trial], schedule, **how, threads=1)
+    for threads in (2, 3):
+        [team] = train([trial], schedule, **how, threads=threads)
+        assert same(team, alone)
+
+
+@fused
+@pytest.mark.parametrize("shape", SHAPES)
+def test_engines_agree_to_rounding(problem, shape):
+    trial, schedule = wide(problem, *shape), Schedule(iterations=23, eval_every=10)
+    how = {"keep": KEEP, "dtype": torch.float64}
+    [a], [b] = (train([trial], schedule, **how, engine=engine) for engine in ENGINES)
+    assert (a.engine, b.engine) == ENGINES
+    assert a.val_correct == b.val_correct
+    np.testing.assert_allclose(a.losses, b.losses, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(a.val_loss, b.val_loss, rtol=0, atol=1e-11)
+    for name in ("head", "scales", "projection"):
+        ours, theirs = getattr(a.last, name), getattr(b.last, name)
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-11)
+
+
+def test_without_numba_the_stacked_engine_trains(problem, monkeypatch):
+    monkeypatch.delitem(sys.modules, "umlbench.sweep.kernel", raising=False)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert engines("cpu") == ("stacked",)
+    [result] = train([problem.trial()], SCHEDULE)
+    assert result.engine == "stacked"
+    with pytest.raises(UserError, match="'fused' does not run on cpu"):
+        train([problem.trial()], SCHEDULE, engine="fused")
+
+
+@fused
+def test_the_fused_engine_is_the_default_on_a_cpu_and_only_there(problem):
+    assert train([problem.trial()], SCHEDULE)[0].engine == "fused"
+    assert engines("cuda") == ("stacked",)
+
+
 def test_trials_of_the_mix_end_at_different_times(mixed):
-    _, alone = mixed
+    _, alone, _ = mixed
     ends = {result.iterations for result in alone}
     assert len(ends) > 3
     for result in alone:
@@ -81,8 +157,8 @@ def test_trials_of_the_mix_end_at_different_times(mixed):
 
 
 def test_what_is_kept_changes_no_figure(mixed):
-    trials, alone = mixed
-    for bare, full in zip(train(trials, SCHEDULE), alone, strict=True):
+    trials, alone, engine = mixed
+    for bare, full in zip(train(trials, SCHEDULE, engine=engine), alone, strict=True):
         assert bare.losses is bare.val_loss is bare.best is bare.last is None
         assert bare.val_correct == full.val_correct
         assert (bare.test_correct, bare.best_iteration) == (full.test_correct, full.best_iteration)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from umlbench.sweep import Replay, Schedule, Stream, Trial, TrialResult, train
+from umlbench.sweep import Replay, Schedule, Stream, Trial, TrialResult, engines, train
 
 METHODS = ("unimodal", "crossmodal_random", "crossmodal_zeroshot")
 CONFIGS = tuple(f"c{n}" for n in range(8))
@@ -37,17 +37,22 @@ def trial_of(golden, method: str, run: dict, data: str, batches: str) -> Trial:
     )
 
 
+@pytest.fixture(scope="module", params=engines("cpu"))
+def engine(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def replay(golden):
+def replay(golden, engine):
     """All configurations of a method in one call."""
-    return cache(partial(replayed, golden))
+    return cache(partial(replayed, golden, engine))
 
 
-def replayed(golden, method: str, dtype: torch.dtype) -> dict[str, TrialResult]:
+def replayed(golden, engine: str, method: str, dtype: torch.dtype) -> dict[str, TrialResult]:
     runs = [golden.plain["A2"][f"f64__{method}__{config}"] for config in CONFIGS]
     trials = [trial_of(golden, method, run, "A2_data", "A2_batches") for run in runs]
     keep = ("losses", "val_loss", "best", "last")
-    results = train(trials, Schedule(iterations=301), dtype=dtype, keep=keep)
+    results = train(trials, Schedule(iterations=301), dtype=dtype, keep=keep, engine=engine)
     return dict(zip(CONFIGS, results, strict=True))
 
 
@@ -112,7 +117,7 @@ def test_float32_is_within_the_natural_gap_of_the_official_float32(golden, repla
 @pytest.mark.parametrize(
     "case", ["easy_p3", "easy_p10_f10", "noisy_p3_f10", "noisy_p5_f5", "not_triggered"]
 )
-def test_patience_ends_a_trial_where_it_ended_the_official_one(golden, case, precision):
+def test_patience_ends_a_trial_where_it_ended_the_official_one(golden, engine, case, precision):
     run = golden.plain["A5"][f"{precision}__{case}"]
     data = "A5_data" if run["data"].startswith("A5") else "A2_data"
     schedule = Schedule(
@@ -122,7 +127,8 @@ def test_patience_ends_a_trial_where_it_ended_the_official_one(golden, case, pre
         patience=run["patience"],
     )
     dtype = torch.float64 if precision == "f64" else torch.float32
-    [ours] = train([trial_of(golden, run["method"], run, data, "A5")], schedule, dtype=dtype)
+    trial = trial_of(golden, run["method"], run, data, "A5")
+    [ours] = train([trial], schedule, dtype=dtype, engine=engine)
     assert ours.stop_iteration == run["stop_iter"]
     assert ours.iterations == run["n_train_steps"]
     assert ours.best_iteration == run["best_iter"]
