@@ -67,7 +67,7 @@ def test_an_unknown_format_is_told_before_anything_is_read(tmp_path):
 def test_missing_inputs_stop_a_run_before_it_starts(hand, tmp_path, monkeypatch):
     import handmade
 
-    def missing(settings):
+    def missing(settings, context):
         raise MissingInput(f"no {settings.dataset} here", "get it")
 
     monkeypatch.setattr(handmade.HANDMADE, "inputs", missing)

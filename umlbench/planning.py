@@ -74,9 +74,7 @@ def make(
     return Plan(bundle.id, parts)
 
 
-def _part(
-    recipe: Recipe, results: Path, context: Context, fresh: bool, limit: int | None
-) -> Part:
+def _part(recipe: Recipe, results: Path, context: Context, fresh: bool, limit: int | None) -> Part:
     store = Store(results, recipe.id)
     stored = store.load()
     inputs, missing = _inputs(recipe, context)
@@ -87,9 +85,7 @@ def _part(
     return Part(recipe, store, stored, jobs, todo, missing, _seconds_per_job(stored))
 
 
-def _inputs(
-    recipe: Recipe, context: Context
-) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
+def _inputs(recipe: Recipe, context: Context) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
     """Fingerprints by settings (JSON) of each cell, and what is missing."""
     found: dict[str, dict[str, str]] = {}
     missing: dict[str, None] = {}

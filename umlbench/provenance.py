@@ -9,7 +9,16 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "numba", "timm", "transformers", "open_clip_torch")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "numba",
+    "timm",
+    "transformers",
+    "open_clip_torch",
+)
 
 
 @cache

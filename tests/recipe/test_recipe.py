@@ -9,6 +9,7 @@ import pytest
 
 from umlbench import paper, planning, protocols, recipe
 from umlbench.errors import UserError
+from umlbench.jobs import Context
 from umlbench.resources import folder
 
 NAMES = recipe.names()
@@ -253,7 +254,7 @@ def test_a_shipped_recipe_loads_and_lists_its_jobs_quickly(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_recipe_plans_or_says_what_is_missing(name, tmp_path):
-    plan = planning.make(recipe.bundle(name), tmp_path)
+    plan = planning.make(recipe.bundle(name), tmp_path, Context(cache=tmp_path))
     assert plan.jobs == plan.todo > 0 or plan.missing
 
 

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_until_ready
@@ -165,6 +165,7 @@ def _interrupts_held() -> Iterator[None]:
 
 def _serve(pipe: Connection, context: Context) -> None:
     """The worker: work on groups until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
     groups: SimpleQueue[list[Job]] = SimpleQueue()
     threading.Thread(target=_listen, args=(pipe, groups), daemon=True).start()
     with suppress(OSError):  # nobody is left to tell
