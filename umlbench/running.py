@@ -73,6 +73,7 @@ def grouped(part: Part) -> list[list[Job]]:
     protocol = part.recipe.protocol
     missing = {job.id for job in part.todo}
     groups: dict[str, list[Job]] = {}
-    for job in part.jobs if protocol.WHOLE_BATCHES else part.todo:
+    once = {job.id: job for job in (part.jobs if protocol.WHOLE_BATCHES else part.todo)}
+    for job in once.values():
         groups.setdefault(protocol.batch(job), []).append(job)
     return [group for group in groups.values() if any(job.id in missing for job in group)]

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -93,6 +93,11 @@ class Settings(Closed):
         """Rows per step and modality."""
         return self.batch_size // len(self.modalities) if self.batch_split else self.batch_size
 
+    def identity(self) -> dict[str, Any]:
+        """All fields, but for `unimodal` none of those that only Y reads."""
+        unused = {"y_dim", "y_attenuation", "batch_split"} if self.method == "unimodal" else None
+        return self.model_dump(mode="json", exclude=unused)
+
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         """Refuse settings that contradict each other; both methods must be able to run them."""
@@ -148,7 +153,8 @@ def inputs(settings: Closed, context: Context) -> dict[str, str]:  # noqa: ARG00
 
 def batch(job: Job) -> str:
     """Jobs that differ in seed or in how their rows are drawn are trained as one stack."""
-    return digest(job.settings.model_dump(mode="json", exclude=STACKED))
+    settings = job.settings.identity()
+    return digest({name: value for name, value in settings.items() if name not in STACKED})
 
 
 def run(jobs: Sequence[Job], context: Context) -> Iterator[tuple[Job, Outcome]]:
