@@ -42,6 +42,13 @@ cache_app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(cache_app, name="cache")
+bench_app = typer.Typer(
+    help="Measurements of speed on this machine: sweep.",
+    epilog=_examples("umlbench bench sweep --quick --results /tmp/bench"),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(bench_app, name="bench")
 
 
 def _complete(incomplete: str) -> list[str]:
@@ -355,6 +362,44 @@ def doctor(results: Results = RESULTS, as_json: Json = False) -> None:
     for name, value in facts.items():
         typer.echo(f"{name:<18} {value}")
     return None
+
+
+@bench_app.command(
+    name="sweep",
+    epilog=_examples(
+        "umlbench bench sweep", "umlbench bench sweep --classes 37 --trials 12 --results /tmp/bench"
+    ),
+)
+def bench_sweep(
+    classes: Annotated[
+        list[int] | None, typer.Option(metavar="C", min=2, help="Class counts; repeatable.")
+    ] = None,
+    trials: Annotated[
+        list[int] | None, typer.Option(metavar="K", min=1, help="Trials at once; repeatable.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", envvar="UMLBENCH_DEVICE", help="cpu or cuda.")
+    ] = "cpu",
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer shapes and repeats.")] = False,
+    results: Results = RESULTS,
+) -> None:
+    """Time per trial-iteration: our engines, the plain loop and the roofline, in one run.
+
+    Written to RESULTS/bench with the machine's description; run it on a quiet machine.
+    """
+    from umlbench import bench
+
+    console = _console(stderr=True)
+    measured = bench.sweep(
+        classes=classes or (37, 397, 1000),
+        trials=trials or (1, 12, 96),
+        device=device,
+        quick=quick,
+        say=lambda line: _say(console, line),
+    )
+    written = measured.write(results / "bench")
+    _say(_console(), measured.to_markdown())
+    _say(console, "written: " + " ".join(str(path) for path in written))
 
 
 @cache_app.command(name="path", epilog=_examples("du -sh $(umlbench cache path)"))
