@@ -26,6 +26,7 @@ from umlbench.encoders.vision import import_timm
 COUNTS = {"train": 3, "val": 2, "test": 2}  # photos a class
 SENTENCES = 4  # a class
 SIDE = 32
+SPREAD = 1.0  # of the weights: wide enough for photos of two colours to differ after one layer
 
 # Class names as the splits have them, and the keys of CuPL for them. A class has no text as
 # released: face and ball moss go by other names there, and of two homonyms one has it.
@@ -164,8 +165,8 @@ def _random(model: torch.nn.Module, name: str) -> dict[str, torch.Tensor]:
     state = model.state_dict()
     for key, value in state.items():
         if value.is_floating_point():
-            noise = torch.randn(value.shape, generator=stream) * 0.2
-            state[key] = noise.abs() + 0.5 if "var" in key else noise
+            noise = torch.randn(value.shape, generator=stream)
+            state[key] = noise.abs() + 0.5 if "var" in key else noise * SPREAD
     return {key: value.contiguous() for key, value in state.items()}
 
 
