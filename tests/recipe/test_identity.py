@@ -43,7 +43,7 @@ def variants(model, name, value):
         yield not value
     elif isinstance(value, int | float):
         yield from (value + 1, value * 2, value - 1, value / 2)
-    yield from (3, "tfidf", "pixels", "names", "descriptions", "dtd")
+    yield from (3, "tfidf", "pixels", "names", "descriptions", "food101", "dtd")
 
 
 def changed_settings(job, name):
