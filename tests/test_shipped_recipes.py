@@ -1,32 +1,175 @@
-"""Every shipped recipe runs end to end, made small: from the plan to rendered tables."""
+"""Every shipped recipe runs end to end, made small: from photos and words to rendered tables."""
+
+from statistics import fmean
+from types import SimpleNamespace
 
 import pytest
+import tiny_world
 
-from umlbench import api, recipe
+from umlbench import api, paper, planning, recipe, reporting
+from umlbench.claims import Statement
+from umlbench.encoders.clip import import_open_clip
+from umlbench.jobs import Context
+from umlbench.records import Store
+from umlbench.schema import located
 
-# What makes a job of each protocol small; axes, grid, layout and claims stay as shipped.
+# What makes a job of each protocol small; axes, layout and claims stay as shipped.
 SMALL = {
     "gaussian": ["steps=50", "eval_every=25", "budget=64", "batch_size=16", "validation_size=32"],
-    "linear_probe": ["max_iterations=60", "eval_every=20", "patience=2"],
+    "linear_probe": ["max_iterations=40", "warmup_iterations=5", "eval_every=20", "patience=2"],
     "theory": ["designs=2", "replicates=5"],
 }
 SINGLE = [name for name in recipe.names() if len(recipe.bundle(name).recipes) == 1]
+FILES = {name: recipe.load(name).file for name in SINGLE}
+PRINTED = [name for name in SINGLE if name in paper.names()]
+PROBES = [name for name in PRINTED if FILES[name].protocol == "linear_probe"]
+FINE_TUNED = {"table2": 18 + 2}  # printed numbers and averages that no linear probe makes
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """A tiny data root with every set and encoder, and one feature cache for all recipes."""
+    root = tmp_path_factory.mktemp("world")
+    with pytest.MonkeyPatch.context() as patch:
+        known = import_open_clip().factory._MODEL_CONFIGS
+        for name, config in tiny_world.clip_configs():
+            patch.setitem(known, name, config)
+        tiny_world.make(root)
+        yield SimpleNamespace(data=root, cache=tmp_path_factory.mktemp("cache"))
+
+
+def small(name):
+    """Changes that keep every data set, encoder, method and text, at 2 images a class."""
+    file = FILES[name]
+    first = {field: located.dump_scalar(values[0]) for field, values in file.grid.items()}
+    if name in PROBES:
+        first["learning_rate"] = "0.1"  # 40 steps must be enough to learn something
+    grid = [f"grid.{field}=[{value}]" for field, value in first.items()]
+    few = file.protocol == "linear_probe" and "shots" in file.axes
+    return {
+        "overrides": [*SMALL[file.protocol], *grid],
+        "only": ["shots=2"] if few else [],
+        "seeds": "1-2" if name in ("digits", "figure3", "theory") else "1",
+    }
 
 
 @pytest.mark.parametrize("name", SINGLE)
-def test_a_shipped_recipe_runs_end_to_end(name, tmp_path, monkeypatch):
-    monkeypatch.setenv("UMLBENCH_CACHE", str(tmp_path / "cache"))
-    overrides = SMALL[recipe.load(name).file.protocol]
-    ran = api.run(name, results=tmp_path, overrides=overrides, seeds="1-2")
-    assert not ran.failed
-    assert len(ran.made) == ran.plan.jobs
-    [report] = api.build_reports([name], results=tmp_path, overrides=overrides, seeds="1-2")
+def test_a_shipped_recipe_runs_end_to_end(name, world, tmp_path, monkeypatch):
+    monkeypatch.setenv("UMLBENCH_CACHE", str(world.cache))
+    where = {"results": tmp_path, "data": world.data, "offline": True}
+    ran = api.run(name, **where, **small(name))
+    assert [record.error for record in ran.failed] == []
+    assert len(ran.made) == ran.plan.todo > 0
+    [report] = api.build_reports([name], results=tmp_path, **small(name))
     assert report.done == report.jobs
     figures = [entry for entry in report.entries() if entry.ours]
     assert figures
-    assert api.run(name, results=tmp_path, overrides=overrides, seeds="1-2").made == ()
+    if FILES[name].protocol == "linear_probe":
+        assert len(figures) == len(list(report.entries()))
+    if name in PROBES and "dataset" in FILES[name].axes:  # two or three classes each: chance is 48
+        assert fmean(entry.ours.mean for entry in figures) > 60
+    assert FILES[name].title in api.report(name, results=tmp_path, **small(name))
+    assert api.run(name, **where, **small(name)).made == ()
 
 
 def test_a_suite_is_its_recipes():
     parts = recipe.bundle("quickstart").recipes
     assert [part.id for part in parts] == ["figure3", "theory", "digits"]
+
+
+# Beside the paper
+
+
+def unrun(name, tmp_path):
+    return reporting.build(recipe.load(name), Store(tmp_path, name).load())
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_every_printed_number_stands_beside_a_cell(name, tmp_path):
+    table = paper.load(name)
+    printed = [number for _, number in table.cells() if number is not None]
+    printed += [row.average for row in table.rows if row.average is not None]
+    beside = [entry for entry in unrun(name, tmp_path).entries() if entry.paper is not None]
+    assert len(beside) == len(printed) - FINE_TUNED.get(name, 0)
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_every_claim_of_the_paper_is_judged(name, tmp_path):
+    claims = [one for one in paper.load(name).claims if not isinstance(one, Statement)]
+    judged = [text for text, _ in unrun(name, tmp_path).verdicts]
+    fine_tuned = 1 if name in FINE_TUNED else 0
+    assert judged == [one.text for one in claims][fine_tuned:]
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_encoders_are_those_of_the_table(name):
+    context, loaded = paper.load(name).context, recipe.load(name)
+    cell = list(loaded.cells())[-1]
+    settings = loaded.settings(cell)
+    clip = {"OpenAI CLIP RN50": "clip:RN50", "OpenAI CLIP ViT-B/16": "clip:ViT-B-16"}
+    assert settings.encoder == clip.get(context["vision"], context["vision"])
+    if "text" in context:
+        assert settings.text_encoder == clip.get(context["text"], context["text"])
+    fixed = {"dataset": context["dataset"]} if "dataset" in context else {}
+    assert fixed.items() <= settings.model_dump().items()
+    assert FILES[name].seeds == [1, 2, 3]
+    assert FILES[name].notes
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_the_grid_is_table_5_s_and_the_released_weights_of_text(name):
+    grid, table5 = FILES[name].grid, paper.load("table5").settings
+    clip = FILES[name].settings["encoder"].startswith("clip:")
+    assert grid["learning_rate"] == table5["learning_rate"]
+    assert grid["weight_decay"] == table5["weight_decay"]
+    assert grid["batch_size"] == table5["batch_size"]
+    assert ("learnable_scale" in grid) == (not clip)
+    assert FILES[name].settings["patience"] == (5 if clip else table5["early_stop_patience"])
+    assert FILES[name].settings["max_iterations"] == table5["max_iterations"]
+    assert grid["alpha"] == [0.2, 0.5, 0.7, 1.0, 1.5]
+    if name != "figure35":
+        assert grid["text_shots"] == ["average", 15, None]
+
+
+def trainings(name, **at):
+    """What is trained for the cells of a recipe at some values, by dataset, shots and method."""
+    found = {}
+    for job in recipe.load(name).jobs():
+        if job.seed == 1 and at.items() <= {**job.cell}.items():
+            s = job.settings
+            found[s.dataset, s.shots, s.trained] = job.spec
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "cells"),
+    [
+        ("table2", {}, 9 * 3 * 2),
+        ("table24", {"text_dataset": "sun397"}, 5 * 2),
+        ("table24", {"text_dataset": "none"}, 5),
+        ("table27", {"text_ratio": 1.0}, 5 * 2),
+        ("figure32", {"text_encoder": "openlm-research/open_llama_3b_v2"}, 5 * 2),
+        ("figure32", {"text_encoder": "none"}, 5),
+        ("figure33", {"text_type": "cupl"}, 5 * 2),
+        ("figure33", {"text_type": "none"}, 5),
+        ("figure35", {"text_shots": 0}, 5),
+    ],
+)
+def test_cells_that_the_paper_prints_twice_are_one_training(name, at, cells):
+    mine, table17 = trainings(name, **at), trainings("table17")
+    assert len(mine) == cells
+    assert mine.items() <= table17.items()
+
+
+# Without data
+
+
+def test_what_is_missing_is_said_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("UMLBENCH_CACHE", str(tmp_path / "cache"))
+    context = Context(cache=tmp_path / "cache", data=tmp_path / "data", offline=True)
+    plan = planning.make(recipe.bundle("table17"), tmp_path / "results", context)
+    sets = FILES["table17"].axes["dataset"]
+    assert [line.partition(":")[0] for line in plan.missing] == sets
+    with pytest.raises(api.MissingInput):
+        api.run("table17", results=tmp_path / "results", data=context.data, offline=True)
+    assert not (tmp_path / "results").exists()

@@ -1,15 +1,21 @@
 """The linear probe on digits: pairing, identity, text shots, and a plain loop as its yardstick."""
 
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 from pydantic import ValidationError
 
 from umlbench import data
+from umlbench.errors import UserError
 from umlbench.jobs import Context, Job
 from umlbench.models.head import SharedHead
 from umlbench.protocols import linear_probe
-from umlbench.protocols.linear_probe.prepared import Reader, prepare
+from umlbench.protocols.linear_probe.prepared import Reader, Scaler, _text, prepare
 from umlbench.protocols.linear_probe.settings import Settings
+from umlbench.sweep import Samples
 
 BASE = {
     "dataset": "digits",
@@ -48,7 +54,7 @@ def prepared(one, context):
 
 
 def test_a_job_is_the_same_alone_and_among_others(context):
-    jobs = [job("uml", seed) for seed in (1, 2, 3)]
+    jobs = [job("uml", seed, max_iterations=101) for seed in (1, 2, 3)]
     together = run(jobs, context)
     for one in jobs:
         assert figures(run([one], context)[one.id]) == figures(together[one.id])
@@ -153,10 +159,10 @@ def accuracy(model, samples):
 
 @pytest.mark.parametrize("method", ["uml", "uml_init"])
 def test_a_grid_point_is_what_the_plain_loop_trains(context, method):
-    one = job(method, patience=99)
+    one = job(method, patience=99, max_iterations=121, eval_every=30)
     outcome = run([one], context)[one.id]
-    for number in (0, 3, 6):
-        val, test = plain_loop(prepared(one, context).trials()[number], 201, 50)
+    for number in (0, 3):  # both batch sizes; fixed and learnable scale
+        val, test = plain_loop(prepared(one, context).trials()[number], 121, 30)
         assert outcome.trials["val_accuracy"][number] == pytest.approx(val, abs=1e-4)
         # One of 540 test images may fall on the other side of a tie in float32.
         assert outcome.trials["test_accuracy"][number] == pytest.approx(test, abs=100 / 540 + 1e-4)
@@ -172,16 +178,171 @@ def test_unimodal_is_a_plausible_neighbour_of_logistic_regression(context):
     assert run([one], context)[one.id].metrics["accuracy"] == pytest.approx(theirs, abs=2)
 
 
+# Without text
+
+
+NO_TEXT = [{"text_shots": 0}, {"text_dataset": "none"}, {"text_type": "none"}]
+
+
+@pytest.mark.parametrize("change", [*NO_TEXT, {"text_encoder": "none"}])
+def test_a_method_whose_text_is_taken_away_is_the_unimodal_one(context, change):
+    unimodal, grid = job("unimodal"), {**GRID, "alpha": (0.5, 1.0)}
+    for method in ("uml", "uml_init", "uml_permuted"):
+        assert job(method, grid=grid, **change).id == unimodal.id
+    one = prepared(job("uml", grid=grid, **change), context)
+    assert len(one.trials()) == len(unimodal.trials())
+    assert (one.texts, one.trials()[0].auxiliary, one.trials()[0].projection) == ({}, (), None)
+    inputs = linear_probe.inputs(job("uml", **change).settings, context)
+    assert inputs == linear_probe.inputs(unimodal.settings, context)
+
+
+@pytest.mark.parametrize("change", NO_TEXT)
+@pytest.mark.parametrize("method", ["unimodal_wide", "unimodal_zero"])
+def test_a_control_without_text_stays_what_it_is(method, change):
+    assert job(method, **change).id == job(method).id != job("unimodal").id
+
+
+@pytest.mark.parametrize("values", [(0, 3), (3, 0), (0,)])
+def test_no_text_is_no_point_of_a_grid(context, values):
+    with pytest.raises(UserError, match=r"text_shots 0 \(no text\) is a cell of its own"):
+        prepared(job("uml", grid={"text_shots": values}), context)
+
+
+def test_a_set_s_own_text_is_one_thing_named_or_not():
+    assert job("uml", text_dataset="digits").id == job("uml").id
+    assert job("uml", text_dataset="dtd").id != job("uml").id
+
+
+# Controls
+
+
+def test_unimodal_wide_has_the_shapes_of_uml_and_no_text(context):
+    wide, uml = (prepared(job(m), context).trials()[0] for m in ("unimodal_wide", "uml"))
+    assert torch.equal(wide.projection, uml.projection)
+    assert torch.equal(wide.head, uml.head)
+    assert (len(wide.auxiliary), len(uml.auxiliary)) == (0, 1)
+    inputs = linear_probe.inputs(job("unimodal_wide").settings, context)
+    assert set(inputs) == {"digits", "pixels", "tfidf (text)"}
+
+
+def test_unimodal_zero_starts_at_zero_in_the_shape_of_unimodal(context):
+    zero, unimodal = (prepared(job(m), context).trials()[0] for m in ("unimodal_zero", "unimodal"))
+    assert zero.head.shape == unimodal.head.shape
+    assert not zero.head.any()
+    assert (zero.projection, zero.auxiliary) == (None, ())
+
+
+@pytest.mark.parametrize("text_shots", [None, 3, "average"])
+def test_permuted_text_gives_no_class_its_own(context, text_shots):
+    """By class means: a permuted class has the sentences of exactly one other class."""
+    own, permuted = (
+        prepared(job(m, text_shots=None), context).texts[None] for m in ("uml", "uml_permuted")
+    )
+    assert torch.equal(own.x, permuted.x)
+    pairs = {(int(a), int(b)) for a, b in zip(own.y, permuted.y, strict=True)}
+    assert len(pairs) == len({b for _, b in pairs}) == 10
+    assert all(a != b for a, b in pairs)
+    drawn = prepared(job("uml_permuted", text_shots=text_shots), context).texts[text_shots]
+    counts = torch.bincount(drawn.y, minlength=10)
+    assert counts.tolist() == [{None: 16, 3: 3, "average": 1}[text_shots]] * 10
+
+
+def test_permutations_differ_between_seeds_and_agree_between_methods(context):
+    def labels(method, seed):
+        return prepared(job(method, seed), context).texts[None].y
+
+    assert torch.equal(labels("uml_permuted", 1), labels("uml_init_permuted", 1))
+    assert not torch.equal(labels("uml_permuted", 1), labels("uml_permuted", 2))
+
+
+# Scaling, ratio, other texts, equal widths
+
+
+def norms(x):
+    return x.norm(dim=1)
+
+
+def test_unit_features_have_length_one(context):
+    one = prepared(job("uml", scaling="unit", text_scaling="unit"), context)
+    for samples in (one.train, one.val, one.test, one.texts[None]):
+        torch.testing.assert_close(norms(samples.x), torch.ones(len(samples)))
+    raw = prepared(job("uml", scaling="raw"), context)
+    torch.testing.assert_close(one.test.x * norms(raw.test.x)[:, None], raw.test.x)
+
+
+def test_centred_features_have_mean_zero_and_length_45_on_the_training_split(context):
+    one = prepared(job("unimodal", scaling="centred", shots=None), context)
+    assert norms(one.train.x).mean() == pytest.approx(45, rel=1e-5)
+    assert one.train.x.mean(0).abs().max() < 1e-4
+    assert one.test.x.mean(0).abs().max() > 0.1  # whose own mean plays no part
+    shorter = prepared(job("unimodal", scaling="centred", centred_norm=9.0, shots=None), context)
+    torch.testing.assert_close(shorter.test.x * 5, one.test.x)
+    few = prepared(job("unimodal", scaling="centred"), context)
+    assert torch.equal(few.test.x, one.test.x)  # the whole split is the reference, unlabelled
+
+
+def test_the_scaler_depends_on_its_reference_alone():
+    stream = torch.Generator().manual_seed(0)
+    train, other = (torch.randn(20, 5, generator=stream) + 3 for _ in range(2))
+    alone = Scaler(train, "centred", 45.0)(train)
+    scaler = Scaler(train, "centred", 45.0)
+    assert torch.equal(scaler(torch.cat([train, 100 * other]))[:20], alone)
+    torch.testing.assert_close(scaler(other), (other - train.mean(0)) * scaler.factor)
+
+
+def test_text_ratio_is_text_rows_an_image_row(context):
+    for ratio, rows in ((0.25, (2, 8)), (1.0, (8, 32)), (4.0, (32, 128))):
+        trials = prepared(job("uml", text_ratio=ratio, shots=4), context).trials()
+        by_batch = {trial.target.order.batch_size: trial for trial in trials}
+        assert {8, 32} == set(by_batch)
+        found = tuple(by_batch[size].auxiliary[0].order.batch_size for size in (8, 32))
+        assert found == rows
+
+
+def test_unrelated_text_goes_under_the_target_s_labels(context, tmp_path):
+    """The text's label c is class c of the target; classes beyond the text's start at zero."""
+    dtd = tmp_path / "dtd"
+    (dtd / "images").mkdir(parents=True)
+    rows = [["a/1.jpg", 0, "banded"], ["b/1.jpg", 1, "dotted"]]
+    split = {"train": rows, "val": [], "test": []}
+    (dtd / "split_zhou_DescribableTextures.json").write_text(json.dumps(split))
+    other = replace(context, data=tmp_path)
+    one = prepared(job("uml_init", text_dataset="dtd", text_type="hand_crafted"), other)
+    assert one.texts[None].y.tolist() == [0, 1]
+    assert one.classes == 10
+    head = one.trials()[0].head
+    torch.testing.assert_close(norms(head), torch.tensor([1.0] * 2 + [0.0] * 8))
+    text = SimpleNamespace(x=torch.ones(11, 3), y=torch.arange(11))
+    settings = job("uml", text_dataset="sun397").settings
+    with pytest.raises(UserError, match="text of sun397 has 11 classes, digits only 10"):
+        _text(settings, 1, text, None, 10)
+
+
+def test_equal_widths_need_no_projection_and_keep_clip_s_scale(context):
+    settings = {"scaling": "unit", "text_scaling": "unit", "scale": 100.0}
+    one = prepared(job("uml_init", grid={}, **settings), context)
+    texts = Samples(torch.eye(10, 64), torch.arange(10))  # as wide as the pixels
+    aligned = replace(one, text_width=64, texts={None: texts})
+    (trial,) = aligned.trials()
+    assert trial.projection is None
+    assert torch.equal(trial.head, torch.eye(10, 64))
+    assert (trial.scale, trial.learnable_scale) == (100.0, False)
+    (logits,) = SharedHead(trial.head, None, [trial.scale], trial.learnable_scale)(one.train.x)
+    torch.testing.assert_close(logits, 100 * one.train.x[:, :10])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"text_dataset": "digit"}, "unknown dataset 'digit', did you mean 'digits'"),
+        ({"dataset": "none"}, "unknown dataset 'none'"),
         ({"dataset": "digit"}, "unknown dataset 'digit', did you mean 'digits'"),
         ({"encoder": "pixel"}, "unknown encoder 'pixel', did you mean 'pixels'"),
         ({"text_encoder": "tf-idf"}, "unknown encoder 'tf-idf', did you mean 'tfidf'"),
         ({"warmup_iterations": 201}, r"warmup_iterations \(201\) is not below max_iterations"),
         ({"shots": 0}, "greater than or equal to 1"),
         ({"method": "umll"}, "unimodal"),
-        ({"text_shots": 0}, "must be at least 1"),
+        ({"text_shots": -1}, "must be at least 0"),
     ],
 )
 def test_nonsense_is_refused(change, message):

@@ -43,7 +43,7 @@ def variants(model, name, value):
         yield not value
     elif isinstance(value, int | float):
         yield from (value + 1, value * 2, value - 1, value / 2)
-    yield from (3, "tfidf", "pixels", "names", "descriptions", "dtd", "digits")
+    yield from (3, "tfidf", "pixels", "names", "descriptions", "food101", "dtd", "digits")
 
 
 def changed_settings(job, name):
@@ -63,7 +63,10 @@ def test_every_setting_that_can_change_a_figure_changes_the_id(name):
     jobs = list(recipe.load(name).jobs())
     untried = set()
     for job in (jobs[0], jobs[-1]):
-        for field in job.settings.identity():
+        stated = job.settings.model_dump(mode="json")
+        for field, value in job.settings.identity().items():
+            if value != stated[field]:
+                continue  # what is trained, where it is not what is named (uml without text)
             after = changed_settings(job, field)
             if after is None:
                 untried.add(field)

@@ -11,7 +11,7 @@ from umlbench.data.few_shot import text_rows
 from umlbench.errors import UserError
 from umlbench.features import FeatureStore
 from umlbench.jobs import Context, Job
-from umlbench.protocols.linear_probe.settings import Scaling, Settings
+from umlbench.protocols.linear_probe.settings import NO_TEXT, Scaling, Settings
 from umlbench.protocols.linear_probe.sources import Sources
 from umlbench.seeds import seed_for, torch_stream
 
@@ -116,6 +116,7 @@ class Reader:
 
 def prepare(job: Job, reader: Reader) -> Prepared:
     """Read (and encode, where missing) a job's features and draw its rows."""
+    _check_grid(job)
     settings, context = cast(Settings, job.settings), reader.context
     sources = Sources(settings, context)
     dataset, encoder = sources.dataset, sources.encoder
@@ -138,6 +139,14 @@ def prepare(job: Job, reader: Reader) -> Prepared:
         keys={f"{encoder.name}/{name}": f.key for name, f in found.items()} | keys,
         drawn=drawn.source,
     )
+
+
+def _check_grid(job: Job) -> None:
+    """`UserError` for a grid that mixes trials with and without text: they are other methods."""
+    for name, value in NO_TEXT.items():
+        if value in job.grid.get(name, ()):
+            what = f"{name} {value} (no text) is a cell of its own, not a point of the grid"
+            raise UserError(what, f"make {name} an axis, or leave {value} out of the grid")
 
 
 def _texts(

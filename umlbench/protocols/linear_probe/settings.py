@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from umlbench import data, encoders
 from umlbench.encoders import Dtype, Pooling, Transform
@@ -15,6 +15,13 @@ from umlbench.errors import nearest
 from umlbench.schema import Closed
 
 Scaling = Literal["raw", "unit", "centred"]
+
+NO_TEXT: Mapping[str, str | int] = {  # the value of an axis that takes the text away
+    "text_dataset": "none",
+    "text_type": "none",
+    "text_encoder": "none",
+    "text_shots": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,9 @@ class Settings(Closed):
     """One cell; the grid of Table 5 usually varies the fields from `alpha` on.
 
     `shots` is the number of training images a class (null: the full training set); `text_shots` of
-    sentences a class (null: all; "average": one mean vector). `text_ratio` is text rows per image
+    sentences a class (null: all; "average": one mean vector). Tables and figures that set text
+    beside no text vary one of the fields of `NO_TEXT`: at its value, a method with text is the
+    unimodal one, and is one job with it. `text_ratio` is text rows per image
     row of a step. `scale` is the logit scale at the start, trained per modality where
     `learnable_scale` is set. `scaling` and `text_scaling` say what is done to frozen features: as
     they are, each of length 1, or centred on the training set's mean and brought to a mean length
@@ -107,8 +116,14 @@ class Settings(Closed):
 
     @property
     def made_of(self) -> Method:
-        """The method's parts."""
-        return METHODS[self.method]
+        """The parts of the method that is trained."""
+        return METHODS[self.trained]
+
+    @property
+    def trained(self) -> MethodName:
+        """The method, or `unimodal` where the text of a method with text is taken away."""
+        absent = any(getattr(self, name) == value for name, value in NO_TEXT.items())
+        return "unimodal" if absent and METHODS[self.method].text else self.method
 
     @property
     def reads_text(self) -> bool:
@@ -131,12 +146,16 @@ class Settings(Closed):
         unused |= set() if self.reads_text else {"text_encoder"}
         if "centred" not in (self.scaling, self.text_scaling):
             unused.add("centred_norm")
-        return self.model_dump(mode="json", exclude=unused)
+        found = {**self.model_dump(mode="json"), "method": self.trained}
+        if self.texts_of == self.dataset:
+            found["text_dataset"] = None  # its own, named or not
+        return {name: value for name, value in found.items() if name not in unused}
 
     @field_validator("dataset", "text_dataset")
     @classmethod
-    def _known_dataset(cls, name: str | None) -> str | None:
-        if name is not None and not data.is_known(name):
+    def _known_dataset(cls, name: str | None, info: ValidationInfo) -> str | None:
+        away = name == NO_TEXT.get(str(info.field_name))
+        if name is not None and not away and not data.is_known(name):
             raise ValueError(f"unknown dataset '{name}'{nearest(name, data.NAMES)}")
         return name
 
@@ -152,8 +171,8 @@ class Settings(Closed):
     @field_validator("text_shots")
     @classmethod
     def _some_text(cls, shots: int | str | None) -> int | str | None:
-        if isinstance(shots, int) and shots < 1:
-            raise ValueError(f"must be at least 1, not {shots}")
+        if isinstance(shots, int) and shots < 0:
+            raise ValueError(f"must be at least 0 (no text), not {shots}")
         return shots
 
     @model_validator(mode="after")
