@@ -477,7 +477,7 @@ def cache_prune(
     name="import",
     epilog=_examples(
         "umlbench features import dtd-train.npz --dataset dtd --split train --name mine",
-        "umlbench run mine.yaml --set encoder=imported:mine",
+        "umlbench features import dtd-val.npz --dataset dtd --split val --name mine",
     ),
 )
 def features_import(
@@ -605,6 +605,8 @@ def _print_features(made: Plan, console: Console) -> None:
     line = f"{len(todo)} sets of features to extract ({least}{size:.2f} GB), {cached} are cached."
     if any(one.seconds is None for one in todo):
         line += " A time is known once an encoder has run here."
+    else:
+        line += f" In all about {duration(sum(one.seconds or 0 for one in todo))}, on this machine."
     _say(console, line)
 
 

@@ -27,10 +27,22 @@ class Refused(Exception):
 
 
 def commit_of(repo: str) -> str:
-    """The commit that `main` of a repository is now; raises `Refused`."""
-    from huggingface_hub import HfApi
+    """The commit that `main` of a repository is now; raises `Refused`.
 
-    return str(_patiently(lambda: HfApi().model_info(repo).sha, repo, "main"))
+    It is noted in the hub's cache, as the client does where it downloads `main` by that name:
+    without it, a file downloaded by its commit could not be found again offline.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    commit = str(_patiently(lambda: HfApi().model_info(repo).sha, repo, "main"))
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model")
+    try:
+        (folder / "refs").mkdir(parents=True, exist_ok=True)
+        (folder / "refs" / "main").write_text(commit)
+    except OSError as error:
+        raise Refused(f"its cache cannot be written: {error}") from error
+    return commit
 
 
 def file(repo: str, name: str, commit: str) -> Path | None:
@@ -159,7 +171,9 @@ def _in_words(error: BaseException, repo: str, revision: str) -> str:
         size, have, name = broken.groups()
         return f"{name} broke off after {have} of {size} bytes; the next attempt goes on there"
     last = _chain(error)[-1]
-    return f"no connection, or no room: {(str(last).splitlines() or [''])[0] or type(last).__name__}"
+    return (
+        f"no connection, or no room: {(str(last).splitlines() or [''])[0] or type(last).__name__}"
+    )
 
 
 def _response(error: BaseException) -> Any:
