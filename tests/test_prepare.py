@@ -248,7 +248,7 @@ def test_features_are_extracted_before_workers_start(
 
     def run(self: LocalExecutor, groups: object, context: object) -> object:
         said.append("workers")
-        return real(self, groups, context)  # type: ignore[arg-type]
+        return real(self, groups, context)
 
     monkeypatch.setattr(LocalExecutor, "run", run)
     path = recipe(tmp_path)
