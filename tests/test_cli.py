@@ -15,7 +15,7 @@ from umlbench import recipe as recipes
 
 COMMANDS = {
     "list", "show", "plan", "run", "report", "check", "validate", "copy", "doctor",
-    "cache path", "cache ls", "cache verify", "cache prune",
+    "cache path", "cache ls", "cache verify", "cache prune", "prepare", "features import",
 }  # fmt: skip
 LIKE_TABLE12 = {
     "paper": "table12",
@@ -66,7 +66,7 @@ def test_every_command_is_there(umlbench):
     assert "..." not in umlbench("cache", "--help").out.partition("Commands:")[2]
 
 
-@pytest.mark.parametrize("command", ["", "cache", *sorted(COMMANDS)])
+@pytest.mark.parametrize("command", ["", "cache", "features", *sorted(COMMANDS)])
 def test_every_help_has_examples(umlbench, command):
     shown = umlbench(*command.split(), "--help")
     assert shown.code == 0
@@ -135,9 +135,40 @@ def test_plan(umlbench):
     shown = umlbench("plan", "theory", "--seeds", "1-2", "--limit", "3")
     assert re.search(r"theory +3 +0 +3 +3 +not known yet", shown.out)
     found = json.loads(umlbench("plan", "theory", "--json").out)
-    assert list(found) == ["id", "jobs", "todo", "missing", "parts"]
+    assert list(found) == ["id", "jobs", "todo", "missing", "parts", "features", "downloads"]
     keys = ["recipe", "jobs", "todo", "trainings", "seconds", "problems"]
     assert [list(part) for part in found["parts"]] == [keys]
+
+
+def test_prepare_says_what_lacks_and_plan_what_it_costs(umlbench):
+    changes = ("--set", "dataset=dtd", "--set", "text_type=cupl", "--offline")
+    shown = umlbench("prepare", "digits", *changes)
+    assert shown.code == 4
+    assert re.search(r"^data set +dtd +missing: .*no such folder", shown.out, flags=re.M)
+    assert re.search(r"^texts +dtd/cupl +missing: .*descriptors_dtd.json", shown.out, flags=re.M)
+    assert re.search(r"^weights +pixels +present: comes with", shown.out, flags=re.M)
+    planned = umlbench("plan", "digits", *changes)
+    assert planned.code == 0
+    assert re.search(r"pixels +dtd train +2820 +\? +\? +\?", planned.out)
+    assert "missing: dtd: no descriptions of CuPL" in planned.out
+    run = umlbench("run", "digits", *changes)
+    assert run.code == 4
+    assert "dtd: no descriptions of CuPL" in run.err
+
+
+def test_imported_features(umlbench, tmp_path):
+    import numpy as np
+
+    from umlbench import data
+
+    train = data.load("digits").split("train")
+    np.savez(tmp_path / "f.npz", x=np.ones((len(train), 3), np.float32), y=train.labels)
+    where = ("--dataset", "digits", "--split", "train", "--name", "mine")
+    shown = umlbench("features", "import", "f.npz", *where)
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out == "898 rows of 3 joined the cache; in a recipe: encoder: imported:mine\n"
+    assert "imported" not in umlbench("features", "import", "none.npz", *where).out
+    assert umlbench("features", "import", "none.npz", *where).code == 4
 
 
 def test_environment_variables(umlbench, monkeypatch, tmp_path):

@@ -9,18 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from umlbench import env, paper, planning, reporting
+from umlbench import prepare as preparing
 from umlbench import recipe as recipes
 from umlbench.deviations import Checked
 from umlbench.deviations import check as check_report
 from umlbench.errors import MissingInput, StorageError, UserError, unknown
 from umlbench.executors.local import LocalExecutor
-from umlbench.jobs import Context
+from umlbench.features import Entry
+from umlbench.jobs import Context, silent
 from umlbench.planning import Plan
+from umlbench.prepare import Found
 from umlbench.recipe import Recipe
 from umlbench.records import Record, Store
 from umlbench.render import FORMATS, check_format, plot, render
 from umlbench.reporting import Report
-from umlbench.running import Event, execute
+from umlbench.running import Event, execute, extract
 
 EXECUTORS = ("local",)
 
@@ -61,6 +64,25 @@ def plan(
     return planning.make(bundle, results or env.results(), context, fresh=fresh, limit=limit)
 
 
+def prepare(
+    name: str | Path,
+    *,
+    data: Path | None = None,
+    offline: bool = False,
+    quick: bool = False,
+    say: Callable[[str], None] = silent,
+    **changes: Any,
+) -> list[Found]:
+    """Every data set, corpus and weight of a recipe or suite: present, missing or broken.
+
+    Weights are downloaded at their pinned revision unless `offline`. `quick` neither opens photos
+    nor hashes weights.
+    """
+    bundle = recipes.bundle(name, **changes)
+    context = Context("cpu", env.cache(), data or env.data(), offline, say)
+    return preparing.prepare(bundle, context, deep=not quick)
+
+
 def run(
     name: str | Path,
     *,
@@ -74,10 +96,12 @@ def run(
     limit: int | None = None,
     on_plan: Callable[[Plan], None] | None = None,
     on_event: Callable[[Event], None] | None = None,
+    say: Callable[[str], None] = silent,
     **changes: Any,
 ) -> Ran:
     """Run what is missing of a recipe or suite, store records, render its tables.
 
+    Weights are downloaded and features extracted before the first training; `say` hears of both.
     `workers` processes share a CPU (None: one per core); on GPUs there is one per device.
     Raises `MissingInput` before any training where data or weights are missing, and `StorageError`
     where records cannot be written.
@@ -86,17 +110,45 @@ def run(
         raise unknown("executor", executor, EXECUTORS)
     started = time.monotonic()
     where: dict[str, Any] = {"results": results, "data": data, "offline": offline}
-    made_plan = plan(name, **where, fresh=fresh, limit=limit, **changes)
+    how = {**where, "fresh": fresh, "limit": limit, **changes}
+    made_plan = plan(name, **how)
     if made_plan.missing:
-        raise MissingInput("\n".join(made_plan.missing), f"`umlbench plan {name}` lists all again")
+        raise _missing(made_plan, name)
+    devices = env.devices(device, workers)
+    context = Context(devices[0], env.cache(), data or env.data(), offline, say)
+    if made_plan.downloads:
+        preparing.download(made_plan, context)
+        made_plan = plan(name, **how)
+    extract(made_plan, context)
     if on_plan:
         on_plan(made_plan)
-    devices = env.devices(device, workers)
-    context = Context(devices[0], env.cache(), data or env.data(), offline)
     listen = {"on_event": on_event} if on_event else {}
     made = execute(made_plan, LocalExecutor(devices), context, **listen)
     written = tuple(write(made_plan))
     return Ran(made_plan, tuple(made), written, time.monotonic() - started)
+
+
+def _missing(made_plan: Plan, name: str | Path) -> MissingInput:
+    """All that a run lacks; what it would have downloaded too."""
+    lines = [*made_plan.missing, *(f"to download: {one}" for one in made_plan.downloads)]
+    hint = f"`umlbench prepare {name}` downloads what it can and looks through the rest"
+    return MissingInput("\n".join(lines), hint)
+
+
+def import_features(
+    file: Path, *, dataset: str, split: str, name: str, data: Path | None = None
+) -> Entry:
+    """Take features made elsewhere into the cache; recipes call them `imported:<name>`.
+
+    Raises `MissingInput` for an absent file or data set, `UserError` for rows that do not fit.
+    """
+    from umlbench import data as datasets
+    from umlbench import features
+
+    found = datasets.load(dataset, data or env.data(), cache=env.cache())
+    return features.import_file(
+        file, root=env.cache(), dataset=found, split=split, encoder_name=name
+    )
 
 
 def write(made_plan: Plan) -> Iterator[Path]:

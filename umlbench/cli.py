@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from umlbench.api import Ran
     from umlbench.catalogue import Item
     from umlbench.planning import Plan
+    from umlbench.prepare import Found
 
 
 def _examples(*commands: str) -> str:
@@ -49,6 +50,13 @@ bench_app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(bench_app, name="bench")
+features_app = typer.Typer(
+    help="Features made elsewhere: import.",
+    epilog=_examples("umlbench features import dtd.npz --dataset dtd --split train --name mine"),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(features_app, name="features")
 
 
 def _complete(incomplete: str) -> list[str]:
@@ -149,7 +157,8 @@ def plan(
 ) -> None:
     """What a run would do and how long it takes; runs nothing.
 
-    Jobs in all, done and to run, their trainings (grid points), and missing data or weights.
+    Jobs in all, done and to run, their trainings (grid points), features to extract and the disk
+    they take, downloads, and missing data or weights.
     """
     from umlbench import api
 
@@ -167,6 +176,43 @@ def plan(
     if as_json:
         return _print_json(_plan_json(made))
     return _print_plan(made)
+
+
+@app.command(epilog=_examples("umlbench prepare digits", "umlbench prepare digits --quick --json"))
+def prepare(
+    name: Name,
+    change: Set = None,
+    only: Only = None,
+    data: Data = None,
+    offline: Offline = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Do not open photos, do not hash weights.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Download weights, look through data; exit 4 if any lacks.
+
+    Every data set, text corpus and weight of a recipe is present, missing (where to get it, size,
+    licence) or broken (which file). Photos are never downloaded.
+    """
+    from umlbench import api
+
+    console = _console(stderr=True)
+    found = api.prepare(
+        name,
+        data=data,
+        offline=offline,
+        quick=quick,
+        say=lambda line: _say(console, line),
+        overrides=change or (),
+        only=only or (),
+    )
+    if as_json:
+        _print_json([one.plain() for one in found])
+    else:
+        _print_found(found)
+    if any(one.state != "present" for one in found):
+        raise typer.Exit(Exit.MISSING_INPUT)
 
 
 @app.command(
@@ -233,6 +279,7 @@ def run(
                 seeds=seeds,
                 on_plan=progress.on_plan,
                 on_event=progress.on_event,
+                say=progress.say,
             )
     except KeyboardInterrupt:
         _say(console, "\nInterrupted; what has ended is recorded. Resume with:", _resume_command())
@@ -471,6 +518,36 @@ def cache_prune(
     typer.echo(f"{word} {len(removed.entries)} entries, {removed.bytes / 1e6:.1f} MB")
 
 
+@features_app.command(
+    name="import",
+    epilog=_examples(
+        "umlbench features import dtd-train.npz --dataset dtd --split train --name mine",
+        "umlbench features import dtd-val.npz --dataset dtd --split val --name mine",
+    ),
+)
+def features_import(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An npz, safetensors or pt file.")],
+    dataset: Annotated[str, typer.Option(metavar="NAME", help="Whose samples the rows are.")],
+    split: Annotated[str, typer.Option(metavar="NAME", help="train, val or test.")],
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="What recipes call them: encoder: imported:NAME.")
+    ],
+    data: Data = None,
+) -> None:
+    """Features made elsewhere join the cache, checked against the split's ids and labels.
+
+    The file holds arrays features (n, width), labels (n,) and, where it can hold text, ids (n,).
+    Recipes then say encoder: imported:NAME.
+    """
+    from umlbench import api
+
+    entry = api.import_features(file, dataset=dataset, split=split, name=name, data=data)
+    typer.echo(
+        f"{entry.items} rows of {entry.width} joined the cache; "
+        f"in a recipe: encoder: imported:{name}"
+    )
+
+
 # --- printing ---------------------------------------------------------------------------------
 
 
@@ -519,6 +596,8 @@ def _plan_json(made: Plan) -> dict[str, Any]:
             }
             for part in made.parts
         ],
+        "features": [one.plain() for one in made.features],
+        "downloads": [vars(one) for one in made.downloads],
     }
 
 
@@ -539,9 +618,51 @@ def _print_plan(made: Plan) -> None:
     console = _console()
     console.print(table)
     problems = [f"warning: {problem}" for part in made.parts for problem in part.stored.problems]
+    _print_features(made, console)
+    _say(console, *(f"to download: {one}" for one in made.downloads))
     _say(console, *(f"missing: {line}" for line in made.missing), *problems)
     if any(part.todo and part.seconds is not None for part in made.parts):
         _say(console, "", "Times are for one worker, from earlier records of the recipe.")
+
+
+def _print_features(made: Plan, console: Console) -> None:
+    """What is to be extracted, where there is any; disk and time as far as they are known."""
+    from rich import box
+    from rich.table import Table
+
+    from umlbench.render.progress import duration
+
+    todo = [one for one in made.features if not one.cached]
+    cached = len(made.features) - len(todo)
+    if not todo:
+        return
+    table = Table("features to extract", "data set", box=box.SIMPLE, show_edge=False)
+    for name in ("items", "width", "disk", "time"):
+        table.add_column(name, justify="right")
+    for one in todo:
+        disk = "?" if one.bytes is None else f"{one.bytes / 1e6:.1f} MB"
+        time = "?" if one.seconds is None else f"about {duration(one.seconds)}"
+        shape = ("?" if n is None else str(n) for n in (one.items, one.width))
+        table.add_row(one.encoder, f"{one.dataset} {one.split}", *shape, disk, time)
+    console.print("", table)
+    size = sum(one.bytes or 0 for one in todo) / 1e9
+    least = "at least " if any(one.bytes is None for one in todo) else ""
+    line = f"{len(todo)} sets of features to extract ({least}{size:.2f} GB), {cached} are cached."
+    if any(one.seconds is None for one in todo):
+        line += " A time is known once an encoder has run here."
+    else:
+        line += f" In all about {duration(sum(one.seconds or 0 for one in todo))}, on this machine."
+    _say(console, line)
+
+
+def _print_found(found: Iterable[Found]) -> None:
+    """A line per need, and below it what is wrong or where to get it."""
+    for one in found:
+        done = " (downloaded)" if one.downloaded else ""
+        first, *rest = one.lines or ("",)
+        typer.echo(f"{one.kind:<9} {one.name:<34} {one.state}{done}: {first}")
+        for line in rest:
+            typer.echo("\n".join(f"  {part.strip()}" for part in line.split("\n")))
 
 
 def _print_run(ran: Ran, console: Console) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
+from umlbench import extraction, protocols
+from umlbench.encoders.weights import Download, MissingWeights, is_offline
 from umlbench.errors import MissingInput
+from umlbench.extraction import FeatureCost
 from umlbench.jobs import Context, Job
+from umlbench.needs import Need, Reads
 from umlbench.recipe import Bundle, Recipe
 from umlbench.records import Store, Stored
 
@@ -23,6 +28,9 @@ class Part:
     todo: tuple[Job, ...]
     missing: tuple[str, ...]  # data and weights that are not on this machine, one line each
     seconds_per_job: float | None  # from earlier records of this recipe, None without any
+    downloads: tuple[Download, ...] = ()  # weights that a run fetches before it begins
+    features: tuple[FeatureCost, ...] = ()  # of the missing jobs
+    reads: Reads = field(default_factory=Reads)  # what the missing jobs read
 
     @property
     def trials(self) -> int:
@@ -57,6 +65,16 @@ class Plan:
         """Every missing input, once."""
         return tuple(dict.fromkeys(line for part in self.parts for line in part.missing))
 
+    @property
+    def downloads(self) -> tuple[Download, ...]:
+        """Every download, once."""
+        return tuple(dict.fromkeys(one for part in self.parts for one in part.downloads))
+
+    @property
+    def features(self) -> tuple[FeatureCost, ...]:
+        """Every set of features that a run reads, once."""
+        return tuple(dict.fromkeys(one for part in self.parts for one in part.features))
+
 
 def make(
     bundle: Bundle,
@@ -68,6 +86,8 @@ def make(
 ) -> Plan:
     """The plan of a recipe or suite against the records in `results`, on the data of `context`.
 
+    Opens no socket: `Context.offline` says only whether weights that the hub has are missing or to
+    be downloaded.
     `fresh` plans every job again; `limit` keeps the first jobs of each recipe.
     """
     parts = tuple(_part(recipe, results, context, fresh, limit) for recipe in bundle.recipes)
@@ -77,28 +97,73 @@ def make(
 def _part(recipe: Recipe, results: Path, context: Context, fresh: bool, limit: int | None) -> Part:
     store = Store(results, recipe.id)
     stored = store.load()
-    inputs, missing = _inputs(recipe, context)
-    jobs = tuple(recipe.jobs(inputs))[:limit]
-    done = set() if fresh else stored.done()
+    inputs, missing, downloads = _inputs(recipe, context)
     # Cells that differ in nothing the protocol reads are one job (unimodal under two text types).
-    todo = tuple({job.id: job for job in reversed(jobs) if job.id not in done}.values())[::-1]
-    return Part(recipe, store, stored, jobs, todo, missing, _seconds_per_job(stored))
+    unique: dict[str, Job] = {}
+    for job in recipe.jobs(inputs):
+        unique.setdefault(job.id, job)
+    jobs = tuple(unique.values())[:limit]
+    done = set() if fresh else stored.done()
+    todo = tuple(job for job in jobs if job.id not in done)
+    reads = together(protocols.reads(recipe.protocol, job.settings) for job in todo)
+    features = tuple(extraction.costs(reads.features, replace(context, offline=True)))
+    timed = _seconds_per_job(stored)
+    return Part(recipe, store, stored, jobs, todo, missing, timed, downloads, features, reads)
 
 
-def _inputs(recipe: Recipe, context: Context) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
-    """Fingerprints by settings (JSON) of each cell, and what is missing."""
+def together(many: Iterable[Reads]) -> Reads:
+    """All of them as one, each need and each set of features once."""
+    all_of = list(dict.fromkeys(many))
+    needs = dict.fromkeys(need for one in all_of for need in one.needs)
+    features = dict.fromkeys(encoded for one in all_of for encoded in one.features)
+    return Reads(tuple(needs), tuple(features))
+
+
+def _inputs(
+    recipe: Recipe, context: Context
+) -> tuple[dict[str, dict[str, str]], tuple[str, ...], tuple[Download, ...]]:
+    """Fingerprints by settings (JSON) of each cell, what is missing, and what can be fetched."""
+    look = _Look(replace(context, offline=True))
     found: dict[str, dict[str, str]] = {}
-    missing: dict[str, None] = {}
     for cell in recipe.cells():
         settings = recipe.settings(cell)
         key = settings.model_dump_json()
-        if key in found:
+        lacking = [look(need) for need in protocols.reads(recipe.protocol, settings).needs]
+        if key in found or any(lacking):
             continue
         try:
-            found[key] = recipe.protocol.inputs(settings, context)
+            found[key] = recipe.protocol.inputs(settings, look.context)
         except MissingInput as error:
-            missing[str(error)] = None
-    return found, tuple(missing)
+            look.missing[str(error)] = None
+    fetch = {} if is_offline(context.offline) else look.downloads
+    lines = [line for line in look.missing if line not in fetch]
+    return found, tuple(lines), tuple(dict.fromkeys(fetch.values()))
+
+
+class _Look:
+    """Looks for each need once, and remembers what it did not find."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.missing: dict[str, None] = {}
+        self.downloads: dict[str, Download] = {}  # by the line that says it is missing
+        self._lacking: dict[Need, bool] = {}
+
+    def __call__(self, need: Need) -> bool:
+        """Whether it is missing."""
+        if need not in self._lacking:
+            self._lacking[need] = self._is_missing(need)
+        return self._lacking[need]
+
+    def _is_missing(self, need: Need) -> bool:
+        try:
+            need.find(self.context)
+        except MissingInput as error:
+            self.missing[str(error)] = None
+            if isinstance(error, MissingWeights) and error.download:
+                self.downloads[str(error)] = error.download
+            return True
+        return False
 
 
 def _seconds_per_job(stored: Stored) -> float | None:

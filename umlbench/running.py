@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
-from umlbench import records
+from umlbench import extraction, records
 from umlbench.executors import Executor, Result
 from umlbench.jobs import Context, Job
 from umlbench.planning import Part, Plan
@@ -25,6 +25,17 @@ def _ignore(event: Event) -> None:
     """The default listener."""
 
 
+def extract(plan: Plan, context: Context) -> int:
+    """Encode the features that a plan's jobs read and the cache lacks; how many entries were made.
+
+    Done before workers start, in this process, with all its threads or on its GPU. Raises
+    `StorageError` before any of that where records cannot be written.
+    """
+    _prepare_stores(plan)
+    wanted = [one for part in plan.parts for one in part.reads.features]
+    return extraction.extract(wanted, context)
+
+
 def execute(
     plan: Plan,
     executor: Executor,
@@ -36,9 +47,7 @@ def execute(
     Raises `StorageError` before any training where records cannot be written, and when the disk
     fills up later; everything recorded until then is kept.
     """
-    for part in plan.parts:
-        if part.todo:
-            part.store.prepare()
+    _prepare_stores(plan)
     parts = {part.recipe.id: part for part in plan.parts}
     groups = [group for part in plan.parts for group in grouped(part)]
     missing = {(part.recipe.id, job.id) for part in plan.parts for job in part.todo}
@@ -53,6 +62,12 @@ def execute(
             made.append(record)
             on_event(Event(part, record))
     return made
+
+
+def _prepare_stores(plan: Plan) -> None:
+    for part in plan.parts:
+        if part.todo:
+            part.store.prepare()
 
 
 def _record(result: Result) -> Record:
@@ -73,7 +88,6 @@ def grouped(part: Part) -> list[list[Job]]:
     protocol = part.recipe.protocol
     missing = {job.id for job in part.todo}
     groups: dict[str, list[Job]] = {}
-    once = {job.id: job for job in (part.jobs if protocol.WHOLE_BATCHES else part.todo)}
-    for job in once.values():
+    for job in part.jobs if protocol.WHOLE_BATCHES else part.todo:
         groups.setdefault(protocol.batch(job), []).append(job)
     return [group for group in groups.values() if any(job.id in missing for job in group)]

@@ -29,6 +29,7 @@ __all__ = [
     "Problem",
     "default_root",
     "draw",
+    "folder",
     "is_known",
     "load",
     "problems",
@@ -66,6 +67,11 @@ def problems(name: str, root: Path | None = None, *, decode: bool = False) -> li
     from umlbench.data import images
 
     return images.problems(_place(name, root), decode=decode)
+
+
+def folder(name: str, root: Path | None = None) -> Path:
+    """Where data set `name` must lie; not for `digits`, which comes with scikit-learn."""
+    return _place(name, root).folder
 
 
 def require(names: Iterable[str], root: Path | None = None) -> None:

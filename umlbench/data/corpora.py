@@ -109,7 +109,16 @@ def cupl(target: Target, root: Path, aliases: Aliases = "none") -> Corpus:
     classes share goes to one of them: here the higher label, where the released code leaves it to
     the interpreter's hash seed. `aliases="mapped"` mends both.
     """
+    spot, body = locate(target.name, target.family, root)
     file = f"descriptors_{target.family}.json"
+    texts = _keyed(_read(str(spot), body), lambda key: _cupl_name(key, target.family), file)
+    renamed = ALIASES.get(target.family, {}) if aliases == "mapped" else {}
+    return _match(target, texts, renamed, everywhere=aliases == "mapped", source=file)
+
+
+def locate(name: str, family: str, root: Path) -> tuple[Spot, bytes]:
+    """CuPL's file for the data set `name`, and its bytes; `MissingInput` says where to get it."""
+    file = f"descriptors_{family}.json"
     spots = [
         Spot(root / "cupl" / file),
         Spot(root / "descriptions" / "cupl" / file),
@@ -120,13 +129,10 @@ def cupl(target: Target, root: Path, aliases: Aliases = "none") -> Corpus:
     if found is None:
         looked = ", ".join(str(spot) for spot in spots)
         raise MissingInput(
-            f"{target.name}: no descriptions of CuPL; looked for {looked}",
+            f"{name}: no descriptions of CuPL; looked for {looked}",
             f"get {file} from {CUPL_HOME} (licence not stated, about 1 MB)",
         )
-    spot, body = found
-    texts = _keyed(_read(str(spot), body), lambda key: _cupl_name(key, target.family), file)
-    renamed = ALIASES.get(target.family, {}) if aliases == "mapped" else {}
-    return _match(target, texts, renamed, everywhere=aliases == "mapped", source=file)
+    return found
 
 
 def own(target: Target, path: Path) -> Corpus:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from umlbench.encoders import images
 from umlbench.encoders.batches import Batches, Tick, no_tick
 from umlbench.encoders.torchvision_import import mend_torchvision
-from umlbench.encoders.weights import SUFFIXES, Weights, absent, resolve, split_name
+from umlbench.encoders.weights import PUBLISHED, SUFFIXES, Weights, absent, resolve, split_name
 from umlbench.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ def build(name: str, setup: Setup) -> Encoder:
     """
     label, where = split_name(name)
     plain_repo = f"timm/{label}" if "." in label else ""
-    repo = "" if setup.has_local(label, where, SUFFIXES) else plain_repo or _default_repo(label)
+    known = label in PUBLISHED or setup.has_local(label, where, SUFFIXES)
+    repo = "" if known else plain_repo or _default_repo(label)  # which imports timm
     weights = resolve(
         name,
         root=setup.root,

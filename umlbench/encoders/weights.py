@@ -11,15 +11,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from umlbench.encoders import download
+from umlbench.encoders.download import Refused
 from umlbench.errors import MissingInput, UserError
 
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+STEMS = ("model", "open_clip_model", "pytorch_model", "open_clip_pytorch_model")  # on the hub
+MOST_HEADER = 100_000_000  # bytes: the limit of the format
 REVISION = re.compile(r"[0-9a-f]{40}")
 
 
@@ -31,65 +35,112 @@ class Published:
     size: str
     licence: str
     revision: str = ""  # empty: "main", resolved to a commit, which is then in the key
+    width: int | None = None  # columns of a row, for plans without the library that knows
 
 
 _DINO = "Apache-2.0"
 PUBLISHED = {
-    "vit_base_patch16_224.dino": Published("timm/vit_base_patch16_224.dino", "343 MB", _DINO),
-    "vit_base_patch8_224.dino": Published("timm/vit_base_patch8_224.dino", "343 MB", _DINO),
+    "vit_base_patch16_224.dino": Published(
+        "timm/vit_base_patch16_224.dino", "343 MB", _DINO, width=768
+    ),
+    "vit_base_patch8_224.dino": Published(
+        "timm/vit_base_patch8_224.dino", "343 MB", _DINO, width=768
+    ),
     "vit_small_patch14_dinov2.lvd142m": Published(
         "timm/vit_small_patch14_dinov2.lvd142m",
         "88 MB",
         _DINO,
         "4610ca143709d58a633b6397a74412c2c3842454",
+        384,
     ),
     "vit_base_patch14_dinov2.lvd142m": Published(
         "timm/vit_base_patch14_dinov2.lvd142m",
         "346 MB",
         _DINO,
         "4685c99dabffe5affac90bd99dbffd25801ae58d",
+        768,
     ),
     "vit_large_patch14_dinov2.lvd142m": Published(
         "timm/vit_large_patch14_dinov2.lvd142m",
         "1.2 GB",
         _DINO,
         "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
+        1024,
     ),
-    "mobilenetv2_100": Published("timm/mobilenetv2_100.ra_in1k", "14 MB", "Apache-2.0"),
+    "mobilenetv2_100": Published("timm/mobilenetv2_100.ra_in1k", "14 MB", "Apache-2.0", width=1280),
     "clip:RN50": Published(
-        "timm/resnet50_clip.openai", "0.4 GB", "MIT", "ec3d92cf63a5f9d591f0d611b736895966c73076"
+        "timm/resnet50_clip.openai",
+        "0.4 GB",
+        "MIT",
+        "ec3d92cf63a5f9d591f0d611b736895966c73076",
+        1024,
     ),
     "clip:ViT-B-16": Published(
         "timm/vit_base_patch16_clip_224.openai",
         "0.6 GB",
         "MIT",
         "977e3dd0ec55ab8da155f2fbeb6b5f54948b6e3d",
+        512,
     ),
     "openlm-research/open_llama_3b_v2": Published(
         "openlm-research/open_llama_3b_v2",
         "6.9 GB",
         "Apache-2.0",
         "bce5d60d3b0c68318862270ec4e794d83308d80a",
+        3200,
     ),
     "bert-large-uncased": Published(
         "google-bert/bert-large-uncased",
         "1.3 GB",
         "Apache-2.0",
         "6da4b6a26a1877e173fca3225479512db81a5e5b",
+        1024,
     ),
     "roberta-large": Published(
-        "FacebookAI/roberta-large", "1.4 GB", "MIT", "722cf37b1afa9454edce342e7895e588b6ff1d59"
+        "FacebookAI/roberta-large",
+        "1.4 GB",
+        "MIT",
+        "722cf37b1afa9454edce342e7895e588b6ff1d59",
+        1024,
     ),
     "gpt2-large": Published(
-        "openai-community/gpt2-large", "3.2 GB", "MIT", "32b71b12589c2f8d625668d2335a01cac3249519"
+        "openai-community/gpt2-large",
+        "3.2 GB",
+        "MIT",
+        "32b71b12589c2f8d625668d2335a01cac3249519",
+        1280,
     ),
     "all-MiniLM-L6-v2": Published(
         "sentence-transformers/all-MiniLM-L6-v2",
         "91 MB",
         "Apache-2.0",
         "1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
+        384,
     ),
 }
+
+
+@dataclass(frozen=True)
+class Download:
+    """Weights that the hub has and this machine lacks; the size and licence in words."""
+
+    name: str
+    repo: str
+    commit: str  # empty: what "main" is then
+    size: str
+    licence: str
+
+    def __str__(self) -> str:
+        pinned = f"@{self.commit[:8]}" if self.commit else ""
+        return f"{self.name}: {self.repo}{pinned} from the hub ({self.size}, {self.licence})"
+
+
+class MissingWeights(MissingInput):
+    """Weights that are not on this machine; `download` where the hub was not asked for them."""
+
+    def __init__(self, message: str, hint: str = "", download: Download | None = None) -> None:
+        super().__init__(message, hint)
+        self.download = download
 
 
 @dataclass(frozen=True)
@@ -114,8 +165,10 @@ class Weights:
             return self.path
         for name in names:
             cached = _cached(self.repo, name, self.commit)
-            if cached or (cached := self._download(name)):
+            if cached or (cached := self._fetch(name)):
                 return cached
+        if self.offline:
+            raise absent(self.name, [_in_cache(self.repo, self.commit)], self.to_fetch)
         raise absent(
             self.name, [f"{self.repo}@{self.commit} on the hub, which has none of {names}"]
         )
@@ -124,24 +177,34 @@ class Weights:
         """A folder with configuration, tokenizer and weights; downloads what is missing."""
         if self.path is not None:
             return self.path
-        from huggingface_hub import HfApi, snapshot_download
-
         found = _cached(self.repo, "config.json", self.commit)
         if found is not None and _complete(found.parent):
             return found.parent
         if self.offline:
-            raise absent(self.name, [f"the hub's cache ({self.repo}@{self.commit[:8]}), offline"])
+            raise absent(self.name, [_in_cache(self.repo, self.commit)], self.to_fetch)
         try:
-            names = HfApi().list_repo_files(self.repo, revision=self.commit)
-            weights = "*.safetensors" if any(n.endswith(".safetensors") for n in names) else "*.bin"
-            wanted = ["*.json", "*.txt", "*.model", weights]
-            return Path(
-                snapshot_download(
-                    self.repo, revision=self.commit, allow_patterns=wanted, ignore_patterns=["*/*"]
-                )
-            )
-        except _unreachable() as error:
-            raise absent(self.name, [f"{self.repo} on the hub: {_line(error)}"]) from error
+            return download.snapshot(self.repo, self.commit)
+        except Refused as error:
+            raise absent(self.name, [f"{self.repo} on the hub: {error}"]) from error
+
+    @property
+    def to_fetch(self) -> Download | None:
+        """What fetching it means; None for local files."""
+        return None if self.path is not None else _download(self.name, self.repo, self.commit)
+
+    def faults(self) -> Iterator[str]:
+        """Each file that is not what it should be, and why: `FILE: what`; reads every byte once."""
+        if self.path is not None:
+            files = [self.path] if self.path.is_file() else sorted(self.path.iterdir())
+        else:
+            names = ("config.json", *(f"{stem}{suffix}" for stem in STEMS for suffix in SUFFIXES))
+            found = [path for name in names if (path := _cached(self.repo, name, self.commit))]
+            files = sorted({file for path in found for file in path.parent.iterdir()})
+        for file in files:
+            if file.is_file():
+                what = download.fault(file) or _torn(file)
+                if what:
+                    yield f"{file}: {what}"
 
     def config(self) -> dict[str, Any]:
         """The folder's `config.json`, without its weights."""
@@ -155,21 +218,14 @@ class Weights:
             ) from error
         return found
 
-    def _download(self, name: str) -> Path | None:
+    def _fetch(self, name: str) -> Path | None:
         """None where the repository has no such file; `MissingInput` without a connection."""
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
         if self.offline:
             return None
         try:
-            return Path(hf_hub_download(self.repo, name, revision=self.commit))
-        except LocalEntryNotFoundError as error:  # no connection: also an EntryNotFoundError
-            raise absent(self.name, [f"{self.repo} on the hub: {_line(error)}"]) from error
-        except EntryNotFoundError:
-            return None
-        except _unreachable() as error:
-            raise absent(self.name, [f"{self.repo} on the hub: {_line(error)}"]) from error
+            return download.file(self.repo, name, self.commit)
+        except Refused as error:
+            raise absent(self.name, [f"{self.repo} on the hub: {error}"]) from error
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -215,9 +271,7 @@ def _on_hub(
     name: str, revision: str, looked: list[str], offline: bool, repo: str, probes: Sequence[str]
 ) -> Weights:
     """At the pinned revision, else at the commit that "main" is here or there."""
-    from huggingface_hub import constants
-
-    offline = offline or bool(constants.HF_HUB_OFFLINE)
+    offline = is_offline(offline)
     known = PUBLISHED.get(name)
     repo = known.repo if known else repo
     if not repo:
@@ -227,19 +281,24 @@ def _on_hub(
     if cached:
         return Weights(name, repo=repo, commit=commit or cached[0].parent.name, offline=offline)
     if offline:
-        raise absent(name, [*looked, f"the hub's cache ({repo}@{commit[:8] or 'main'}), offline"])
+        raise absent(name, [*looked, _in_cache(repo, commit)], _download(name, repo, commit))
     return Weights(name, repo=repo, commit=commit or _main(name, repo, tuple(looked)))
 
 
 @cache
 def _main(name: str, repo: str, looked: tuple[str, ...]) -> str:
     """The commit that `main` is now; asked once a process."""
-    from huggingface_hub import HfApi
-
     try:
-        return str(HfApi().model_info(repo).sha)
-    except _unreachable() as error:
-        raise absent(name, [*looked, f"{repo} on the hub: {_line(error)}"]) from error
+        return download.commit_of(repo)
+    except Refused as error:
+        raise absent(name, [*looked, f"{repo} on the hub: {error}"]) from error
+
+
+def is_offline(asked: bool) -> bool:
+    """Whether no socket may be opened: by our option or by HF_HUB_OFFLINE."""
+    from huggingface_hub import constants
+
+    return asked or bool(constants.HF_HUB_OFFLINE)
 
 
 def _complete(folder: Path) -> bool:
@@ -261,14 +320,33 @@ def _cached(repo: str, file: str, revision: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def _unreachable() -> tuple[type[Exception], ...]:
-    """What the hub's client raises: an OSError, or one of the HTTP library it is built on."""
-    from huggingface_hub.errors import HfHubHTTPError
+def _download(name: str, repo: str, commit: str) -> Download:
+    known = PUBLISHED.get(name)
+    about = (known.size, known.licence) if known else ("size unknown", "licence unknown")
+    return Download(name, repo, commit, *about)
 
-    return (OSError, *(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)))
+
+def _in_cache(repo: str, commit: str) -> str:
+    return f"the hub's cache ({repo}@{commit[:8] or 'main'}), offline"
 
 
-def absent(name: str, looked: Sequence[str]) -> MissingInput:
+def _torn(path: Path) -> str:
+    """Why a safetensors file is not whole: its header says how long it must be."""
+    if path.suffix != ".safetensors":
+        return ""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, MOST_HEADER)))
+        ends = [one["data_offsets"][1] for name, one in header.items() if name != "__metadata__"]
+        expected = 8 + length + max(ends, default=0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        return f"is no safetensors file ({type(error).__name__})"
+    size = path.stat().st_size
+    return "" if size == expected else f"has {size} bytes, not the {expected} of its header"
+
+
+def absent(name: str, looked: Sequence[str], fetch: Download | None = None) -> MissingWeights:
     """The error for weights that are not there: where they were looked for, where to get them."""
     known = PUBLISHED.get(name)
     places = "; ".join(_short(looked)) or "no place: it names neither a file nor a hub model"
@@ -276,7 +354,8 @@ def absent(name: str, looked: Sequence[str]) -> MissingInput:
     if known:
         pin = f" --revision {known.revision}" if known.revision else ""
         hint = f"`hf download {known.repo}{pin}` ({known.size}, {known.licence}); or {hint}"
-    return MissingInput(f"weights of encoder '{name}' not found; looked for {places}", hint)
+    what = f"weights of encoder '{name}' not found; looked for {places}"
+    return MissingWeights(what, hint, fetch)
 
 
 def _short(looked: Sequence[str]) -> list[str]:
@@ -288,28 +367,16 @@ def _short(looked: Sequence[str]) -> list[str]:
     return [f"{stem}{' or '.join(filter(None, found))}" for stem, found in stems.items()]
 
 
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
 # Checksums
 
 
 def fingerprint(path: Path) -> str:
     """The sha256 (hex) of a file, or of the names and sums of a folder's model files."""
     if path.is_file():
-        return _sha256(path)
+        return download.sha256(path)
     wanted = {".json", ".txt", ".model", ".safetensors"}
     if not any(path.glob("*.safetensors")):
         wanted.add(".bin")
     files = sorted(f for f in path.iterdir() if f.suffix in wanted and f.is_file())
-    lines = "".join(f"{file.name} {_sha256(file)}\n" for file in files)
+    lines = "".join(f"{file.name} {download.sha256(file)}\n" for file in files)
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    """Remembered by size and time, so that a second plan does not read gigabytes."""
-    from umlbench.data.digests import FileDigests
-    from umlbench.features import default_root
-
-    return FileDigests(path.parent, default_root())([path])[0]

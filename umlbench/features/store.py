@@ -86,16 +86,25 @@ class FeatureStore:
         processes that ask for one entry, one encodes and the others wait. `say` hears of progress
         in short lines. Raises `StorageError` where the disk fails or an entry is damaged.
         """
-        fields = self._fields(encoder, samples)
+        self.make(encoder, samples, dataset=dataset, split=split, say=say)
         folder = self._folder(encoder, samples, dataset, split)
-        if not (folder / "meta.json").exists():
-            with locked(self.root, fields.key):
-                if not (folder / "meta.json").exists():
-                    Maker(folder, fields, encoder, samples, self.shard_size, say).make()
         if verify:
             for name, what in problems(folder, deep=True):
                 raise damaged(folder / name, what)
         return _read(folder, samples)
+
+    def make(
+        self, encoder: Encoder, samples: Samples, *, dataset: str, split: str, say: Say = _silent
+    ) -> int:
+        """Encode what is missing, without reading it back; returns how many samples that took."""
+        fields = self._fields(encoder, samples)
+        folder = self._folder(encoder, samples, dataset, split)
+        if (folder / "meta.json").exists():
+            return 0
+        with locked(self.root, fields.key):
+            if (folder / "meta.json").exists():
+                return 0
+            return Maker(folder, fields, encoder, samples, self.shard_size, say).make()
 
     def _folder(self, encoder: Encoder, samples: Samples, dataset: str, split: str) -> Path:
         name = self._fields(encoder, samples).key
@@ -123,8 +132,11 @@ class Maker:
     shard_size: int
     say: Say = _silent
 
-    def make(self) -> None:
-        """The whole entry; `UserError` without samples or where an encoder's rows are unusable."""
+    def make(self) -> int:
+        """The whole entry; returns how many samples were encoded now, not by an earlier run.
+
+        `UserError` without samples or where an encoder's rows are unusable.
+        """
         total = len(self.samples)
         if not total:
             raise UserError(f"{self.folder.parent.name} has no samples to encode")
@@ -144,6 +156,7 @@ class Maker:
         )
         write(self.folder / "meta.json", meta.sealed().model_dump_json(indent=1).encode())
         self._clear({"meta.json", "manifest.json", *(shard.file for shard in shards)})
+        return progress.encoded
 
     def _shard(self, number: int, start: int, progress: _Progress) -> Shard:
         """From disk where an earlier run finished it, else encoded, written and marked."""

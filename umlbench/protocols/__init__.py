@@ -8,6 +8,8 @@ A protocol is a module with
 - `METRICS: dict[str, Metric]`, the figures a job may return;
 - `inputs(settings, context) -> dict[str, str]`, fingerprints of the data and weights a job reads
   (raises `MissingInput` where they are not on this machine);
+- `reads(settings) -> Reads` (optional), the same declared without looking: data sets, texts,
+  weights and features, which are then listed, downloaded and extracted before any training;
 - `batch(job) -> str`, jobs with equal keys are trained together (the job's id: alone);
 - `WHOLE_BATCHES`, true where a figure's last digits depend on which jobs share its batch: the
   runner then passes a batch whole even if some of its jobs have a record, so that a resumed run
@@ -19,7 +21,7 @@ Nothing above a function's body imports torch: listing and planning must stay qu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal, cast
@@ -27,6 +29,7 @@ from typing import Protocol as Interface
 
 from umlbench.errors import unknown
 from umlbench.jobs import Context, Job, Outcome
+from umlbench.needs import Reads
 from umlbench.schema import Closed
 
 NAMES = ("gaussian", "linear_probe", "theory")
@@ -73,6 +76,12 @@ class Protocol(Interface):
     def run(self, jobs: Sequence[Job], context: Context) -> Iterator[tuple[Job, Outcome]]:
         """Train one batch of jobs; each is yielded as it ends."""
         ...
+
+
+def reads(protocol: Protocol, settings: Closed) -> Reads:
+    """What a cell reads, as its protocol declares it; nothing where it does not."""
+    declared: Callable[[Closed], Reads] | None = getattr(protocol, "reads", None)
+    return declared(settings) if declared else Reads()
 
 
 def load(name: str) -> Protocol:

@@ -20,17 +20,29 @@ from typing import TYPE_CHECKING, cast
 
 from umlbench import selection
 from umlbench.jobs import Context, Job, Outcome
+from umlbench.needs import Reads
 from umlbench.protocols import Metric
 from umlbench.protocols.linear_probe.prepared import Prepared, Reader, prepare
 from umlbench.protocols.linear_probe.settings import Settings
 from umlbench.protocols.linear_probe.sources import Sources
+from umlbench.protocols.linear_probe.sources import reads as what_it_reads
 from umlbench.schema import Closed, Scalar
 from umlbench.seeds import digest
 
 if TYPE_CHECKING:
     from umlbench.sweep import Schedule, TrialResult
 
-__all__ = ["DTYPE", "METRICS", "VERSION", "WHOLE_BATCHES", "Settings", "batch", "inputs", "run"]
+__all__ = [
+    "DTYPE",
+    "METRICS",
+    "VERSION",
+    "WHOLE_BATCHES",
+    "Settings",
+    "batch",
+    "inputs",
+    "reads",
+    "run",
+]
 
 VERSION = 1
 DTYPE = "float32"
@@ -45,6 +57,11 @@ METRICS: dict[str, Metric] = {
 def inputs(settings: Closed, context: Context) -> dict[str, str]:
     """Fingerprints of the data set, the encoder and, where text takes part, of both for text."""
     return Sources(cast(Settings, settings), context).fingerprints()
+
+
+def reads(settings: Closed) -> Reads:
+    """The same, declared without looking: what must be on this machine, and the features of it."""
+    return what_it_reads(cast(Settings, settings))
 
 
 def batch(job: Job) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from umlbench import data, encoders
 from umlbench.jobs import Context
+from umlbench.needs import IMPORTED, DatasetNeed, Encoded, EncoderNeed, Need, Reads, TextsNeed
 from umlbench.protocols.linear_probe.settings import Settings
 from umlbench.seeds import digest
 
@@ -27,30 +26,22 @@ class Sources:
     @property
     def dataset(self) -> Dataset:
         """The target's data set; raises `MissingInput` where its files are not all there."""
-        return _dataset(self.settings.dataset, self.context.data, self.context.cache)
+        return _dataset(self.settings).find(self.context)
 
     @property
     def encoder(self) -> Encoder:
         """The target's encoder."""
-        s = self.settings
-        where = (self.context.data, self.context.offline, self.context.device)
-        return _encoder(s.encoder, "image", where, dtype=s.dtype, transform=s.transform)
+        return _encoder(self.settings).find(self.context)
 
     @property
     def texts(self) -> Corpus:
         """All sentences; labels are those of the data set they describe."""
-        s = self.settings
-        return _texts(s.texts_of, s.text_type, self.context.data, s.text_aliases)
+        return _texts(self.settings).find(self.context)
 
     @property
     def text_encoder(self) -> Encoder:
         """The text's encoder; one that is fitted sees all the sentences."""
-        s = self.settings
-        where = (self.context.data, self.context.offline, self.context.device)
-        corpus = (s.texts_of, s.text_type, s.text_aliases)
-        return _encoder(
-            s.text_encoder, "text", where, corpus=corpus, dtype=s.dtype, pooling=s.text_pooling
-        )
+        return _text_encoder(self.settings).find(self.context)
 
     def fingerprints(self) -> dict[str, str]:
         """What a job's id holds of its inputs: content of the data, identity of the weights."""
@@ -63,33 +54,47 @@ class Sources:
         return found
 
 
-@cache
-def _dataset(name: str, root: Path, cache: Path) -> Dataset:
-    return data.load(name, root, cache=cache)
+def reads(settings: Settings) -> Reads:
+    """What a cell reads: its data set and encoder, and those of text where text takes part."""
+    target, encoder = _dataset(settings), _encoder(settings)
+    needs: list[Need] = [target, encoder]
+    features = [Encoded(encoder, target)]
+    if settings.made_of.text:
+        needs.append(_texts(settings))
+        features.append(Encoded(_text_encoder(settings), _texts(settings)))
+    if settings.reads_text:
+        needs.append(_text_encoder(settings))
+    return Reads(tuple(needs), tuple(features))
+
+
+def _dataset(s: Settings) -> DatasetNeed:
+    return DatasetNeed(s.dataset)
+
+
+def _texts(s: Settings) -> TextsNeed:
+    return TextsNeed(s.texts_of, s.text_type, s.text_aliases)
+
+
+def _encoder(s: Settings) -> EncoderNeed:
+    return EncoderNeed(s.encoder, "image", s.dtype, s.transform, dataset=_of(s.encoder, s.dataset))
+
+
+def _text_encoder(s: Settings) -> EncoderNeed:
+    return EncoderNeed(
+        s.text_encoder,
+        "text",
+        s.dtype,
+        pooling=s.text_pooling,
+        fitted_on=_texts(s) if s.text_encoder == "tfidf" else None,
+        dataset=_of(s.text_encoder, s.texts_of),
+    )
+
+
+def _of(encoder: str, dataset: str) -> str:
+    """Only imported rows belong to one data set; any other encoder is one for all of them."""
+    return dataset if encoder.startswith(IMPORTED) else ""
 
 
 @cache
 def _fingerprint(dataset: Dataset) -> str:
     return digest({split: samples.fingerprint for split, samples in dataset.splits.items()})
-
-
-@cache
-def _texts(dataset: str, corpus: str, root: Path, aliases: Any) -> Corpus:
-    return data.texts(dataset, corpus, root, aliases=aliases)
-
-
-@cache
-def _encoder(
-    name: str,
-    modality: Any,
-    where: tuple[Path, bool, str],
-    corpus: tuple[str, str, str] | None = None,
-    **how: Any,
-) -> Encoder:
-    root, offline, device = where
-    if name not in encoders.NAMES:
-        how["modality"] = modality
-    fitted_on = (
-        _texts(corpus[0], corpus[1], root, corpus[2]) if name == "tfidf" and corpus else None
-    )
-    return encoders.load(name, root=root, offline=offline, device=device, corpus=fitted_on, **how)
