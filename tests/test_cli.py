@@ -16,6 +16,7 @@ from umlbench import recipe as recipes
 COMMANDS = {
     "list", "show", "plan", "run", "report", "check", "validate", "copy", "doctor",
     "cache path", "cache ls", "cache verify", "cache prune", "prepare", "features import",
+    "bench sweep",
 }  # fmt: skip
 LIKE_TABLE12 = {
     "paper": "table12",
