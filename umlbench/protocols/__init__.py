@@ -24,13 +24,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 from typing import Protocol as Interface
 
 from umlbench.errors import unknown
 from umlbench.jobs import Context, Job, Outcome
-from umlbench.needs import Reads
 from umlbench.schema import Closed
+
+if TYPE_CHECKING:
+    from umlbench.needs import Reads
 
 NAMES = ("gaussian", "linear_probe", "theory")
 
@@ -80,6 +82,8 @@ class Protocol(Interface):
 
 def reads(protocol: Protocol, settings: Closed) -> Reads:
     """What a cell reads, as its protocol declares it; nothing where it does not."""
+    from umlbench.needs import Reads
+
     declared: Callable[[Closed], Reads] | None = getattr(protocol, "reads", None)
     return declared(settings) if declared else Reads()
 
