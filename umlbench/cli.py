@@ -36,27 +36,33 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-cache_app = typer.Typer(
-    help="The feature cache on disk: ls, verify, prune, path.",
-    epilog=_examples("umlbench cache ls", "umlbench cache prune --dry-run"),
-    no_args_is_help=True,
-    rich_markup_mode=None,
+
+
+def _group(name: str, help_text: str, *examples: str) -> typer.Typer:
+    """A command with commands of its own, such as `umlbench cache ls`."""
+    group = typer.Typer(
+        help=help_text, epilog=_examples(*examples), no_args_is_help=True, rich_markup_mode=None
+    )
+    app.add_typer(group, name=name)
+    return group
+
+
+cache_app = _group(
+    "cache",
+    "The feature cache on disk: ls, verify, prune, path.",
+    "umlbench cache ls",
+    "umlbench cache prune --dry-run",
 )
-app.add_typer(cache_app, name="cache")
-bench_app = typer.Typer(
-    help="Measurements of speed on this machine: sweep.",
-    epilog=_examples("umlbench bench sweep --quick --results /tmp/bench"),
-    no_args_is_help=True,
-    rich_markup_mode=None,
+bench_app = _group(
+    "bench",
+    "Measurements of speed on this machine: sweep.",
+    "umlbench bench sweep --quick --results /tmp/bench",
 )
-app.add_typer(bench_app, name="bench")
-features_app = typer.Typer(
-    help="Features made elsewhere: import.",
-    epilog=_examples("umlbench features import dtd.npz --dataset dtd --split train --name mine"),
-    no_args_is_help=True,
-    rich_markup_mode=None,
+features_app = _group(
+    "features",
+    "Features made elsewhere: import.",
+    "umlbench features import dtd.npz --dataset dtd --split train --name mine",
 )
-app.add_typer(features_app, name="features")
 
 
 def _complete(incomplete: str) -> list[str]:
