@@ -1,0 +1,102 @@
+"""Sequences of vectors: what a trunk reads of one modality, and the sets that hold several.
+
+A modality brings its own samples, labels and ids, for auxiliary samples need not belong to the
+target's. Where two modalities of a split have the same ids they are paired in the file: training
+shuffles each by itself, and only a probe on both (`score_xy`) makes use of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umlbench.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """The samples of one modality in one split.
+
+    `values` (rows, width), float32 and perhaps memory-mapped, holds all samples one after the
+    other: sample i is rows starts[i] to starts[i + 1] (starts: (N + 1,) int64). `labels` has one
+    class a sample (N,), or one a row (rows,) where every step is to be classified. `flat`: the
+    samples are single vectors and no sequences (N rows; MIMIC's static features).
+    Raises `UserError` where these do not fit each other.
+    """
+
+    values: NDArray[np.float32]
+    starts: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    ids: tuple[str, ...]
+    flat: bool = False
+
+    def __post_init__(self) -> None:
+        rows = len(self.values)
+        lengths = np.diff(self.starts)
+        fits = (
+            self.values.ndim == 2
+            and len(self.starts) == len(self.ids) + 1
+            and self.starts[0] == 0
+            and self.starts[-1] == rows
+            and (lengths >= 0).all()
+            and self.labels.shape in {(len(self.ids),), (rows,)}
+        )
+        if not fits:
+            raise UserError(
+                f"sequences with values {self.values.shape}, {len(self.starts)} starts, labels "
+                f"{self.labels.shape} and {len(self.ids)} ids",
+                "values are (rows, width), starts go from 0 to rows, one id a sample, and labels "
+                "one a sample or one a row",
+            )
+        if self.flat and (lengths != 1).any():
+            raise UserError(f"{rows} rows for {len(self)} flat samples", "one row a sample")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def width(self) -> int:
+        """Of a vector."""
+        return int(self.values.shape[1])
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Steps of every sample (N,)."""
+        return np.diff(self.starts)
+
+    @property
+    def per_step(self) -> bool:
+        """Whether every step has its label, and not every sample."""
+        return not self.flat and self.labels.shape != (len(self),)
+
+    def padded(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Samples `rows` as (B, T, width), zeros at the end up to the longest of them."""
+        lengths = self.lengths[rows]
+        found = np.zeros((len(lengths), int(lengths.max(initial=0)), self.width), np.float32)
+        for place, row in enumerate(rows):
+            found[place, : lengths[place]] = self.values[self.starts[row] : self.starts[row + 1]]
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceSet:
+    """A data set of sequences: `splits[split][modality]` for train, val and test."""
+
+    name: str
+    classes: tuple[str, ...]
+    splits: Mapping[str, Mapping[str, Sequences]]
+    fingerprint: str
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Their names, as the training split has them."""
+        return tuple(self.splits["train"])
+
+    def paired(self, split: str, *modalities: str) -> bool:
+        """Whether the samples of a split belong to each other across modalities."""
+        ids = [self.splits[split][name].ids for name in modalities]
+        return all(other == ids[0] for other in ids)
