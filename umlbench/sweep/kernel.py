@@ -23,6 +23,7 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
 
+import llvmlite.binding
 import numba
 import numpy as np
 from llvmlite import ir
@@ -31,7 +32,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 LINE = 64  # bytes: 16 floats or 8 doubles
-ROWS = 4  # accumulators of a block; more would not fit the registers of an AVX2 machine
+WIDE = llvmlite.binding.get_host_cpu_features().get("avx512f", False)
+ROWS = 8 if WIDE else 4  # of a block, an accumulator or more each: as many as registers hold
 COLUMNS = 2  # tile rows that a block of dot products covers
 TILE = 16  # shared coordinates per tile: weights and moments of a tile stay in the cache
 BLOCK = 32  # samples evaluated together, so that they stay in the cache
