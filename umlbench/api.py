@@ -75,8 +75,8 @@ def prepare(
 ) -> list[Found]:
     """Every data set, corpus and weight of a recipe or suite: present, missing or broken.
 
-    Weights are downloaded at their pinned revision unless `offline`. `quick` neither opens photos
-    nor hashes weights.
+    Weights are downloaded at their pinned revision unless `offline`. `quick` opens neither photos
+    nor sequences, and hashes no weights.
     """
     bundle = recipes.bundle(name, **changes)
     context = Context("cpu", env.cache(), data or env.data(), offline, say)
