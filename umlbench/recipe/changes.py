@@ -75,9 +75,17 @@ def _section(raw: Located, name: str) -> dict[Key, Any]:
 
 
 def _forget(raw: Located, setting: Key, keep: str) -> None:
+    """Take a setting out of every other section, and out of what the axes' presets say."""
     for section in VARIED:
         if section != keep:
             _section(raw, section).pop(setting, None)
+    presets = _section(raw, "presets")
+    if keep != "axes":
+        presets.pop(setting, None)
+    for values in presets.values():
+        for preset in values.values() if isinstance(values, dict) else ():
+            if isinstance(preset, dict):
+                preset.pop(setting, None)
 
 
 def override(raw: Located, text: str) -> None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from umlbench import paper, protocols, selection
 from umlbench.errors import nearest
-from umlbench.recipe.model import RecipeFile, SuiteFile
+from umlbench.recipe.model import RecipeFile, SuiteFile, named
 from umlbench.recipe.references import References
 from umlbench.schema import Closed, located
 from umlbench.schema.located import Loc, Located, Problem, dotted
@@ -68,7 +68,8 @@ def _meaning(raw: Located) -> list[Problem]:
     protocol = protocols.load(name)
     values = _Values(raw, protocol.Settings)
     problems += values.alone() or values.together()
-    if any(axis not in protocol.Settings.model_fields for axis in values.choices("axes")):
+    known = {*protocol.Settings.model_fields, *values.presets}
+    if any(axis not in known for axis in values.choices("axes")):
         return problems  # names that refer to a misspelt axis are not wrong themselves
     return problems + References(raw, protocol.METRICS).problems()
 
@@ -117,19 +118,83 @@ class _Values:
     def choices(self, section: str) -> dict[str, list[Any]]:
         return {k: v for k, v in self.section(section).items() if isinstance(v, list) and v}
 
+    @property
+    def presets(self) -> dict[str, dict[Any, dict[str, Any]]]:
+        """Further settings of the cells at a value of an axis; what is no mapping is left out."""
+        return {
+            axis: {v: preset for v, preset in values.items() if isinstance(preset, dict)}
+            for axis, values in self.section("presets").items()
+            if isinstance(values, dict)
+        }
+
+    def _named(self, cell: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a cell; a value that is no scalar, wrong in itself, has no preset."""
+        told = {k: v for k, v in cell.items() if not isinstance(v, list | dict)}
+        whole = named(told, self.presets, self.model.model_fields)
+        return whole | {k: v for k, v in cell.items() if k not in told}
+
     def alone(self) -> list[Problem]:
         """Every single value, and names that stand twice."""
         axes, grid = self.choices("axes"), self.choices("grid")
-        base = {**self.section("settings"), **_first(grid), **_first(axes)}
+        base = {**self.section("settings"), **_first(grid), **self._named(_first(axes))}
         places: dict[str, Loc] = {}
         for section, choices in (("grid", grid), ("axes", axes)):
             places |= {name: (section, name, 0) for name in choices}
+        places |= self._preset_places(_first(axes))
         problems = self._try(base, places, {*base, *self.model.model_fields})
         for section, choices in (("grid", grid), ("axes", axes)):
             for name, values in choices.items():
                 problems += self._others(section, name, values, base)
                 problems += _repeated(self.raw, (section, name), values)
-        return problems + self._twice("axes", "settings") + self._twice("grid", "axes", "settings")
+        problems += self._twice("axes", "settings") + self._twice("grid", "axes", "settings")
+        return problems + list(self._presets(axes, base))
+
+    def _preset_places(self, cell: Mapping[str, Any]) -> dict[str, Loc]:
+        return {
+            name: ("presets", axis, value, name)
+            for axis, value in cell.items()
+            if not isinstance(value, list | dict)
+            for name in self.presets.get(axis, {}).get(value, {})
+        }
+
+    def _presets(self, axes: Mapping[str, list[Any]], base: Mapping[str, Any]) -> Iterator[Problem]:
+        """Presets of what is no axis or no value of it, wrong ones, and those that are missing."""
+        for axis, values in self.presets.items():
+            if axis not in axes:
+                what = f"'{axis}' is no axis{nearest(axis, axes)}"
+                yield Problem(self.raw.mark(("presets", axis), key=True), f"presets.{axis}", what)
+                continue
+            for value, preset in values.items():
+                yield from self._preset(axes, axis, value, preset, base)
+            if axis not in self.model.model_fields:
+                for i, value in enumerate(axes[axis]):
+                    if isinstance(value, list | dict) or value not in values:
+                        what = f"presets.{axis} does not say what it stands for"
+                        loc: Loc = ("axes", axis, i)
+                        yield Problem(self.raw.mark(loc), dotted(loc), what)
+
+    def _preset(
+        self,
+        axes: Mapping[str, list[Any]],
+        axis: str,
+        value: Any,
+        preset: Mapping[str, Any],
+        base: Mapping[str, Any],
+    ) -> Iterator[Problem]:
+        at: Loc = ("presets", axis, value)
+        mark = self.raw.mark(at, key=True)
+        # An axis that a later file or --set has narrowed keeps the presets of its other values.
+        values = self.raw.mark(("axes", axis))
+        current = mark.source in (values.source, self.raw.mark(()).source)
+        if value not in axes[axis] and values.line and current:
+            what = f"is no value of the axis{nearest(value, axes[axis])}"
+            yield Problem(mark, dotted(at), what)
+        for name, setting in preset.items():
+            loc: Loc = (*at, name)
+            if name in axes:
+                yield Problem(self.raw.mark(loc, key=True), dotted(loc), "is also an axis: keep one")
+            else:
+                yield from self._try({**base, name: setting}, {name: loc}, {name})
 
     def _others(
         self, section: str, name: str, values: Sequence[Any], base: Mapping[str, Any]
@@ -176,12 +241,13 @@ class _Values:
             ("cell", "axes", axes, _first(grid)),
             ("trial", "grid", grid, _first(axes)),
         ):
-            constant = {**self.section("settings"), **fixed}
+            constant = {**self.section("settings"), **self._named(fixed)}
             for indices in itertools.product(*(range(len(values)) for values in varied.values())):
                 at = dict(zip(varied, indices, strict=True))
                 point = {name: varied[name][i] for name, i in at.items()}
                 places: dict[str, Loc] = {name: (section, name, i) for name, i in at.items()}
-                for problem in self._try({**constant, **point}, places):
+                places |= self._preset_places(point)
+                for problem in self._try({**constant, **self._named(point)}, places):
                     if problem.key == "settings":  # no field to point at: name the cell, once
                         return [*found.values(), _told(problem, kind, point)]
                     found.setdefault(problem.key, problem)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any
@@ -18,6 +18,7 @@ from umlbench.schema import Closed, Scalar, located
 
 Values = Annotated[list[Scalar], Field(min_length=1)]
 Points = Annotated[list[float], Field(min_length=1)]
+Presets = Mapping[str, Mapping[Scalar, Mapping[str, Any]]]
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -27,6 +28,17 @@ def check_id(name: str) -> str:
     if not _ID.fullmatch(name):
         raise ValueError("must be made of letters, digits, '-', '_' and '.'")
     return name
+
+
+def named(cell: Mapping[str, Scalar], presets: Presets, fields: Container[str]) -> dict[str, Any]:
+    """The settings that a cell names: those its presets stand for, and its axes themselves.
+
+    An axis that is none of the settings' `fields` is only a name for its presets.
+    """
+    found: dict[str, Any] = {}
+    for axis, value in cell.items():
+        found |= presets.get(axis, {}).get(value, {})
+    return found | {k: v for k, v in cell.items() if k in fields or k not in presets}
 
 
 class Plot(Closed):
@@ -58,6 +70,7 @@ class RecipeFile(Closed):
     paper: str | None = None  # whose printed numbers stand beside ours; without it, the id's
     protocol: str
     axes: dict[str, Values] = Field(min_length=1)
+    presets: dict[str, dict[Scalar, dict[str, Any]]] = Field(default_factory=dict)  # see `named`
     seeds: list[int] = Field(min_length=1)
     settings: dict[str, Any] = Field(default_factory=dict)
     grid: dict[str, Values] = Field(default_factory=dict)
@@ -106,7 +119,9 @@ class Recipe:
     def settings(self, cell: Mapping[str, Scalar]) -> Closed:
         """The protocol's settings of one cell; grid names hold their first value."""
         first = {name: values[0] for name, values in self.file.grid.items()}
-        return self.protocol.Settings.model_validate({**self.file.settings, **first, **cell})
+        model = self.protocol.Settings
+        chosen = named(cell, self.file.presets, model.model_fields)
+        return model.model_validate({**self.file.settings, **first, **chosen})
 
     @cached_property
     def grid(self) -> Grid:
@@ -125,9 +140,14 @@ class Recipe:
         }
 
     def jobs(self, inputs: Mapping[str, Mapping[str, str]] | None = None) -> Iterator[Job]:
-        """Every job, cell by cell; `inputs` maps a cell's settings (JSON) to fingerprints."""
+        """Every job, cell by cell; `inputs` maps a cell's settings (JSON) to fingerprints.
+
+        What a preset says does not vary inside a job, whatever the grid has for other cells.
+        """
         for cell in self.cells():
             settings = self.settings(cell)
+            preset = named(cell, self.file.presets, ())
+            grid = {name: values for name, values in self.grid.items() if name not in preset}
             found = (inputs or {}).get(settings.model_dump_json(), {})
             for seed in self.file.seeds:
                 yield Job(
@@ -137,7 +157,7 @@ class Recipe:
                     cell=cell,
                     seed=seed,
                     settings=settings,
-                    grid=self.grid,
+                    grid=grid,
                     selection=self.file.selection,
                     inputs=found,
                 )
