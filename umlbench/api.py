@@ -200,7 +200,7 @@ def head(
 
 def predict(
     name: str | Path,
-    folder: Path,
+    folder: str | Path,
     *,
     seed: int | None = None,
     results: Path | None = None,
@@ -214,7 +214,7 @@ def predict(
     chosen = head(name, seed=seed, results=results, **changes)
     where = env.devices(device, 1)[0]
     context = Context(where, env.cache(), data or env.data(), offline, say)
-    return predict_photos(chosen, folder, context)
+    return predict_photos(chosen, Path(folder), context)
 
 
 def write(made_plan: Plan) -> Iterator[Path]:

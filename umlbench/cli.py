@@ -434,7 +434,9 @@ def predict(
         overrides=change or (),
         only=only or (),
     )
-    _say(console, f"head: {found.head.about}")
+    about = found.head.about
+    figures = ", ".join(f"{name} {value:.2f}" for name, value in about.metrics.items())
+    _say(console, f"head: {about} ({figures})")
     if form == "console":
         _console().print(predictions.console(found))
     else:
