@@ -12,11 +12,13 @@ import pytest
 
 from umlbench import api, cli, paper
 from umlbench import recipe as recipes
+from umlbench.heads import About
+from umlbench.prediction import Prediction, Predictions
 
 COMMANDS = {
     "list", "show", "plan", "run", "report", "check", "validate", "copy", "doctor",
     "cache path", "cache ls", "cache verify", "cache prune", "prepare", "features import",
-    "bench sweep",
+    "bench sweep", "predict",
 }  # fmt: skip
 LIKE_TABLE12 = {
     "paper": "table12",
@@ -193,6 +195,11 @@ def test_environment_variables(umlbench, monkeypatch, tmp_path):
         (["plan", "digits", "--sede", "1"], 2, "--sede"),
         (["run", "theory", "--executor", "locl"], 2, "did you mean 'local'?"),
         (["run", "theory", "--device", "tpu"], 2, "no device 'tpu'"),
+        (["plan", "theory", "--heads", "cash"], 2, "unknown place for heads 'cash', did you mean"),
+        (["predict", "digits", "photos", "--format", "jsn"], 2, "did you mean 'json'?"),
+        (["predict", "digits", "photos", "--only", "shots=3"], 2, "known: 1, 2, 4, 8, 16"),
+        (["predict", "digits", "photos"], 4, "no stored head of digits: of 75 jobs"),
+        (["predict", "x.safetensors", "photos"], 4, "x.safetensors: no such file"),
         (["report", "--format", "jsn"], 2, "did you mean 'json'?"),
         (["report"], 2, "run first: umlbench run quickstart"),
         (["check"], 2, "run first: umlbench run quickstart"),
@@ -224,6 +231,36 @@ def test_a_run_stores_reports_and_says_where(umlbench, tmp_path):
     assert umlbench("check", "theory").out.startswith("theory: no deviation (")
     listed = json.loads(umlbench("list", "--json").out)
     assert {item["name"]: item["done"] for item in listed}["theory"] == 2
+
+
+def test_predict(umlbench, monkeypatch):
+    about = About.model_construct(
+        id="0f", recipe="hand", cell={"shots": 1}, seed=2, metrics={"accuracy": 61.5}, encoder=None
+    )
+    photo = Prediction("a.jpg", 1, "owl, barn", 0.91)
+    broken = {"b.jpg": "torn"}
+    found = [Predictions(SimpleNamespace(about=about), (photo,), them) for them in (broken, {})]
+    monkeypatch.setattr(api, "predict", lambda *_, **__: found[0])
+    shown = umlbench("predict", "hand", "photos")
+    assert (shown.code, "owl, barn" in shown.out) == (4, True)
+    assert shown.err == ("head: hand shots=1 seed=2 (accuracy 61.50)\nbroken: b.jpg: torn\n")
+    text = umlbench("predict", "hand", "photos", "--format", "csv").out
+    assert text == 'photo,class,probability\na.jpg,"owl, barn",0.9100\n'
+    found.pop(0)
+    assert umlbench("predict", "hand", "photos", "--format", "json").code == 0
+
+
+def test_a_run_says_where_its_heads_are(umlbench):
+    run = ("run", "digits", "--only", "shots=1,method=unimodal", "--seeds", "1", "--workers", "1")
+    few = ("--set", "max_iterations=60", "--set", "grid.learning_rate=[0.001]")
+    assert "heads" not in umlbench(*run, *few).err
+    planned = umlbench("plan", *run[1:6], *few, "--heads", "results")
+    assert "1 jobs are done and run again to keep their heads." in planned.out
+    ended = umlbench(*run, *few, "--heads", "results")
+    assert "digits: 1 of 1 jobs to run, 1 of them again to keep their heads" in ended.err
+    assert ended.err.splitlines()[-1] == "heads in results/digits/heads"
+    assert len(list(Path("results/digits/heads").iterdir())) == 1
+    assert "0 of 1 jobs to run, 1 are done" in umlbench(*run, *few, "--heads", "results").err
 
 
 def test_a_changed_recipe_writes_no_tables(umlbench, tmp_path):

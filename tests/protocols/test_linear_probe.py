@@ -8,13 +8,16 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from umlbench import data
+from umlbench import data, sweep
 from umlbench.errors import UserError
 from umlbench.jobs import Context, Job
 from umlbench.models.head import SharedHead
+from umlbench.models.scaling import Scaler
 from umlbench.protocols import linear_probe
-from umlbench.protocols.linear_probe.prepared import Reader, Scaler, _text, prepare
+from umlbench.protocols.linear_probe import training
+from umlbench.protocols.linear_probe.prepared import Reader, _text, prepare
 from umlbench.protocols.linear_probe.settings import Settings
+from umlbench.protocols.linear_probe.sources import Sources
 from umlbench.sweep import Samples
 
 BASE = {
@@ -27,6 +30,7 @@ BASE = {
     "eval_every": 50,
     "patience": 3,
 }
+DIGITS = data.load("digits")
 GRID = {"learning_rate": (1e-2, 1e-3), "batch_size": (8, 32), "learnable_scale": (False, True)}
 
 
@@ -178,6 +182,48 @@ def test_unimodal_is_a_plausible_neighbour_of_logistic_regression(context):
     assert run([one], context)[one.id].metrics["accuracy"] == pytest.approx(theirs, abs=2)
 
 
+# Stored heads
+
+
+@pytest.mark.parametrize("scaling", ["raw", "unit", "centred"])
+@pytest.mark.parametrize("method", ["unimodal", "uml", "uml_init"])
+def test_a_kept_head_says_what_its_record_says(context, method, scaling):
+    one = job(method, scaling=scaling)
+    outcome = run([one], replace(context, heads="cache"))[one.id]
+    plain = run([one], context)[one.id]
+    assert figures(outcome) == figures(plain)
+    assert plain.head is None
+    test = Reader(context).features(
+        Sources(one.settings, context).encoder, DIGITS.split("test"), "digits", "test"
+    )
+    labels, _ = outcome.head.classify(test.x)
+    assert 100 * (labels == test.y.numpy()).mean() == pytest.approx(outcome.metrics["accuracy"])
+    assert (outcome.head.tensors["test_predicted"] == labels).all()
+    assert outcome.head.classes == DIGITS.classes
+    modalities = 1 if method == "unimodal" else 2
+    assert outcome.head.tensors["scales"].shape == (modalities,)
+    assert ("projection" in outcome.head.tensors) == (method != "unimodal")
+    assert outcome.head.encoder.key == linear_probe.inputs(one.settings, context)["pixels"]
+
+
+def test_heads_are_the_same_in_any_portion(context, monkeypatch):
+    """Weights that lose are let go while others train; a portion ends inside a job."""
+    jobs, kept = [job("uml", seed) for seed in (1, 2)], replace(context, heads="cache")
+    whole = run(jobs, kept)
+    calls, sweep_train = [], sweep.train
+    monkeypatch.setattr(
+        sweep, "train", lambda trials, *a, **k: calls.append(trials) or sweep_train(trials, *a, **k)
+    )
+    first = prepared(jobs[0], context).trials()[0]
+    monkeypatch.setattr(training, "PORTION", 3 * (first.head.nbytes + first.projection.nbytes))
+    parts = run(jobs, kept)
+    assert [len(trials) for trials in calls] == [3, 3, 3, 3, 3, 1]
+    for one in jobs:
+        assert figures(parts[one.id]) == figures(whole[one.id])
+        tensors = whole[one.id].head.tensors
+        assert all((parts[one.id].head.tensors[name] == x).all() for name, x in tensors.items())
+
+
 # Without text
 
 
@@ -287,7 +333,7 @@ def test_the_scaler_depends_on_its_reference_alone():
     alone = Scaler(train, "centred", 45.0)(train)
     scaler = Scaler(train, "centred", 45.0)
     assert torch.equal(scaler(torch.cat([train, 100 * other]))[:20], alone)
-    torch.testing.assert_close(scaler(other), (other - train.mean(0)) * scaler.factor)
+    torch.testing.assert_close(scaler(other), (other - train.mean(0)) * scaler.constants["factor"])
 
 
 def test_text_ratio_is_text_rows_an_image_row(context):
