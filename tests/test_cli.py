@@ -399,3 +399,38 @@ def test_the_console_script_runs_as_a_module():
 def test_paths_of_this_machine_are_in_no_module():
     home = str(Path.home())
     assert all(home not in p.read_text() for p in Path(cli.__file__).parent.glob("*.py"))
+
+
+PARTLY = """\
+id: partly
+title: Digits and textures
+protocol: linear_probe
+axes: {dataset: [digits, dtd]}
+seeds: [1]
+settings: {encoder: pixels, method: unimodal, shots: 1, max_iterations: 60}
+report: {metrics: [accuracy], rows: [dataset]}
+"""
+
+
+def test_what_is_here_runs_and_what_is_missing_is_named(umlbench, tmp_path):
+    (tmp_path / "partly.yaml").write_text(PARTLY)
+    (tmp_path / "data").mkdir()
+    ran = umlbench("run", "partly.yaml", "--offline", "--data", "data")
+    assert ran.code == 4
+    assert re.search(r"^ *digits +\d+\.\d\d", ran.out, flags=re.M)
+    assert re.search(r"^ *dtd +not run", ran.out, flags=re.M)
+    assert "left out; the end names them" in ran.err
+    last = ran.err[ran.err.index("Not run, because this is missing here:") :]
+    assert "dtd: no such folder" in last
+    again = umlbench("run", "partly.yaml", "--offline", "--data", "data")
+    assert (again.code, again.out) == (4, "")  # nothing is left that could run
+    assert "dtd: no such folder" in again.err
+
+
+def test_a_broken_data_set_stops_a_run_before_any_training(umlbench, tmp_path):
+    (tmp_path / "partly.yaml").write_text(PARTLY)
+    (tmp_path / "data" / "dtd").mkdir(parents=True)
+    ran = umlbench("run", "partly.yaml", "--offline", "--data", "data")
+    assert (ran.code, ran.out) == (4, "")
+    assert "split_zhou_DescribableTextures.json" in ran.err
+    assert not (tmp_path / "results").exists()

@@ -307,6 +307,8 @@ def run(
     _print_run(ran, console)
     if ran.failed:
         raise typer.Exit(Exit.JOBS_FAILED)
+    if ran.plan.missing:
+        raise typer.Exit(Exit.MISSING_INPUT)
 
 
 @app.command(
@@ -763,6 +765,8 @@ def _print_run(ran: Ran, console: Console) -> None:
     lines += [f"heads in {folder}" for folder in ran.heads]
     if ran.failed:
         lines.append(f"{len(ran.failed)} jobs failed; this tries them again: {_resume_command()}")
+    if ran.plan.missing:
+        lines += ["Not run, because this is missing here:", *ran.plan.missing]
     _say(console, *lines)
 
 

@@ -43,6 +43,10 @@ class DatasetNeed:
         """The data set, found once a process; `MissingInput` lists everything it lacks."""
         return _dataset(self.dataset, context.data, context.cache)
 
+    def is_absent(self, context: Context) -> bool:
+        """Whether nothing of it is here: then it is missing, else what is wrong is broken."""
+        return not data.folder(self.dataset, context.data).is_dir()
+
     def parts(self, context: Context) -> Iterator[tuple[str, str, Samples]]:
         """(data set, split, samples) of every split."""
         found = self.find(context)

@@ -83,7 +83,7 @@ def _dataset(need: DatasetNeed, context: Context, deep: bool) -> Found:
     context.say(f"data set {need}: looking through its files")
     faults = data.problems(need.dataset, context.data, decode=deep)
     if faults:
-        absent = not data.folder(need.dataset, context.data).is_dir()
+        absent = need.is_absent(context)
         lines = [*map(str, faults), *(_places(need, context) if absent else ())]
         return Found(need.kind, str(need), "missing" if absent else "broken", tuple(lines))
     found = need.find(context)

@@ -192,7 +192,8 @@ class _Values:
         for name, setting in preset.items():
             loc: Loc = (*at, name)
             if name in axes:
-                yield Problem(self.raw.mark(loc, key=True), dotted(loc), "is also an axis: keep one")
+                mark = self.raw.mark(loc, key=True)
+                yield Problem(mark, dotted(loc), "is also an axis: keep one")
             else:
                 yield from self._try({**base, name: setting}, {name: loc}, {name})
 
