@@ -322,12 +322,11 @@ def _trials(case: Case) -> list[Trial]:
     grid = itertools.cycle(itertools.product((1e-3, 1e-4), (0.0, 0.01, 0.001)))
     return [
         Trial(
-            target=Stream(image, orders[0]),
+            target=Stream(image, orders[0], projection=projection),
             auxiliary=(Stream(text, orders[1]),),
             val=val,
             test=val,
             head=head,
-            projection=projection,
             learning_rate=rate,
             weight_decay=decay,
         )
@@ -389,7 +388,7 @@ def _plain_loop(trial: Trial, fused: bool, device: str) -> Callable[[int], None]
     import torch
     from torch.nn.functional import cross_entropy
 
-    head, projection = _linear(trial.head, device), _linear(trial.projection, device)
+    head, projection = _linear(trial.head, device), _linear(trial.target.projection, device)
     optimizer = torch.optim.AdamW(
         [*head.parameters(), *projection.parameters()],
         lr=trial.learning_rate,

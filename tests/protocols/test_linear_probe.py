@@ -87,7 +87,7 @@ def test_methods_share_their_draw_their_order_and_their_projection(context):
     batches = [trial.target.order.rows(0, 50) for trial in first]
     assert torch.equal(batches[0], batches[1])
     assert torch.equal(batches[0], batches[2])
-    assert torch.equal(first[1].projection, first[2].projection)
+    assert torch.equal(first[1].target.projection, first[2].target.projection)
     assert not torch.equal(first[1].head, first[2].head)
 
 
@@ -131,7 +131,8 @@ def test_what_only_text_reads_does_not_change_a_unimodal_job(context):
 
 def plain_loop(trial, iterations, eval_every):
     """The released training loop on one trial: modules, autograd, torch's AdamW."""
-    model = SharedHead(trial.head, trial.projection, [trial.scale] * 2, trial.learnable_scale)
+    projections = [stream.projection for stream in trial.streams]
+    model = SharedHead(trial.head, projections, [trial.scale] * 2, trial.learnable_scale)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=trial.learning_rate, weight_decay=trial.weight_decay
     )
@@ -157,7 +158,7 @@ def plain_loop(trial, iterations, eval_every):
 
 def accuracy(model, samples):
     with torch.no_grad():
-        logits = samples.x @ model.projection.T @ model.head.T
+        logits = samples.x @ model.projections[0].T @ model.head.T
         return (logits.argmax(1) == samples.y).float().mean().item()
 
 
@@ -237,7 +238,8 @@ def test_a_method_whose_text_is_taken_away_is_the_unimodal_one(context, change):
         assert job(method, grid=grid, **change).id == unimodal.id
     one = prepared(job("uml", grid=grid, **change), context)
     assert len(one.trials()) == len(unimodal.trials())
-    assert (one.texts, one.trials()[0].auxiliary, one.trials()[0].projection) == ({}, (), None)
+    assert (one.texts, one.trials()[0].auxiliary) == ({}, ())
+    assert one.trials()[0].target.projection is None
     inputs = linear_probe.inputs(job("uml", **change).settings, context)
     assert inputs == linear_probe.inputs(unimodal.settings, context)
 
@@ -264,7 +266,7 @@ def test_a_set_s_own_text_is_one_thing_named_or_not():
 
 def test_unimodal_wide_has_the_shapes_of_uml_and_no_text(context):
     wide, uml = (prepared(job(m), context).trials()[0] for m in ("unimodal_wide", "uml"))
-    assert torch.equal(wide.projection, uml.projection)
+    assert torch.equal(wide.target.projection, uml.target.projection)
     assert torch.equal(wide.head, uml.head)
     assert (len(wide.auxiliary), len(uml.auxiliary)) == (0, 1)
     inputs = linear_probe.inputs(job("unimodal_wide").settings, context)
@@ -275,7 +277,7 @@ def test_unimodal_zero_starts_at_zero_in_the_shape_of_unimodal(context):
     zero, unimodal = (prepared(job(m), context).trials()[0] for m in ("unimodal_zero", "unimodal"))
     assert zero.head.shape == unimodal.head.shape
     assert not zero.head.any()
-    assert (zero.projection, zero.auxiliary) == (None, ())
+    assert (zero.target.projection, zero.auxiliary) == (None, ())
 
 
 @pytest.mark.parametrize("text_shots", [None, 3, "average"])
@@ -370,10 +372,10 @@ def test_equal_widths_need_no_projection_and_keep_clip_s_scale(context):
     texts = Samples(torch.eye(10, 64), torch.arange(10))  # as wide as the pixels
     aligned = replace(one, text_width=64, texts={None: texts})
     (trial,) = aligned.trials()
-    assert trial.projection is None
+    assert trial.target.projection is None
     assert torch.equal(trial.head, torch.eye(10, 64))
     assert (trial.scale, trial.learnable_scale) == (100.0, False)
-    (logits,) = SharedHead(trial.head, None, [trial.scale], trial.learnable_scale)(one.train.x)
+    (logits,) = SharedHead(trial.head, [None], [trial.scale], trial.learnable_scale)(one.train.x)
     torch.testing.assert_close(logits, 100 * one.train.x[:, :10])
 
 
