@@ -63,7 +63,7 @@ def file(tmp_path, record):
 def test_logits_are_those_of_the_trained_module(projected):
     head = made(projected)
     parts = {name: torch.from_numpy(x) for name, x in head.tensors.items()}
-    model = SharedHead(parts["head"], parts.get("projection"), [1.5], learnable=False).double()
+    model = SharedHead(parts["head"], [parts.get("projection")], [1.5], learnable=False).double()
     (expected,) = model(torch.from_numpy(X).double())
     torch.testing.assert_close(head.logits(X), expected)
     assert head.logits(X).dtype == torch.float64

@@ -216,7 +216,9 @@ def test_heads_are_the_same_in_any_portion(context, monkeypatch):
         sweep, "train", lambda trials, *a, **k: calls.append(trials) or sweep_train(trials, *a, **k)
     )
     first = prepared(jobs[0], context).trials()[0]
-    monkeypatch.setattr(training, "PORTION", 3 * (first.head.nbytes + first.projection.nbytes))
+    monkeypatch.setattr(
+        training, "PORTION", 3 * (first.head.nbytes + first.target.projection.nbytes)
+    )
     parts = run(jobs, kept)
     assert [len(trials) for trials in calls] == [3, 3, 3, 3, 3, 1]
     for one in jobs:
