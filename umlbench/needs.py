@@ -23,6 +23,7 @@ from umlbench.jobs import Context
 if TYPE_CHECKING:
     from umlbench.data import Corpus, Dataset
     from umlbench.data.samples import Samples
+    from umlbench.data.sequences import SequenceSet
     from umlbench.encoders import Dtype, Encoder, Modality, Pooling, Transform
 
 IMPORTED = "imported:"
@@ -147,7 +148,23 @@ class EncoderNeed:
         return found
 
 
-Need = DatasetNeed | TextsNeed | EncoderNeed
+@dataclass(frozen=True)
+class SequencesNeed:
+    """The sequences of one data set in all its modalities."""
+
+    dataset: str
+    kind: ClassVar[str] = "sequences"
+
+    def __str__(self) -> str:
+        return self.dataset
+
+    def find(self, context: Context) -> SequenceSet:
+        """No loader is built yet."""
+        del context
+        raise MissingInput(f"{self.dataset}: no loader of sequences is built yet")
+
+
+Need = DatasetNeed | SequencesNeed | TextsNeed | EncoderNeed
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from umlbench.data.sets import SETS
 from umlbench.encoders.weights import Download, MissingWeights, Weights, is_offline
 from umlbench.errors import MissingInput, UserError
 from umlbench.jobs import Context
-from umlbench.needs import DatasetNeed, EncoderNeed, Need, TextsNeed
+from umlbench.needs import DatasetNeed, EncoderNeed, Need, SequencesNeed, TextsNeed
 from umlbench.planning import Plan, together
 from umlbench.recipe import Bundle
 
@@ -49,7 +49,7 @@ def needs(bundle: Bundle) -> tuple[Need, ...]:
 
 def prepare(bundle: Bundle, context: Context, *, deep: bool = True) -> list[Found]:
     """Look for every need, download weights unless offline; `deep` opens photos, hashes weights."""
-    order = (DatasetNeed.kind, TextsNeed.kind, EncoderNeed.kind)
+    order = (DatasetNeed.kind, SequencesNeed.kind, TextsNeed.kind, EncoderNeed.kind)
     found = sorted(needs(bundle), key=lambda need: order.index(need.kind))
     return [_look(need, context, deep) for need in found]
 
@@ -68,7 +68,7 @@ def download(plan: Plan, context: Context) -> None:
 def _look(need: Need, context: Context, deep: bool) -> Found:
     if isinstance(need, DatasetNeed):
         return _dataset(need, context, deep)
-    if isinstance(need, TextsNeed):
+    if isinstance(need, TextsNeed | SequencesNeed):
         return _texts(need, context)
     return _weights(need, context, deep)
 
@@ -98,12 +98,14 @@ def _places(need: DatasetNeed, context: Context) -> Iterable[str]:
         yield f"{', '.join(spec.files)} to {context.data / spec.folder}"
 
 
-def _texts(need: TextsNeed, context: Context) -> Found:
+def _texts(need: TextsNeed | SequencesNeed, context: Context) -> Found:
     try:
         found = need.find(context)
     except UserError as error:
         state: State = "missing" if isinstance(error, MissingInput) else "broken"
         return Found(need.kind, str(need), state, _lines(error))
+    if not isinstance(found, data.Corpus):  # sequences
+        return Found(need.kind, str(need), "present", (", ".join(found.modalities),))
     return Found(need.kind, str(need), "present", (f"{len(found)} sentences", *found.notices))
 
 
