@@ -173,7 +173,7 @@ class _FeedForward(Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x: Tensor,
         up: Tensor,
