@@ -55,7 +55,7 @@ cache_app = _group(
 )
 bench_app = _group(
     "bench",
-    "Measurements of speed on this machine: sweep.",
+    "Measurements of speed on this machine: sweep, trunk.",
     "umlbench bench sweep --quick --results /tmp/bench",
 )
 features_app = _group(
@@ -515,14 +515,50 @@ def bench_sweep(
 
     Written to RESULTS/bench with the machine's description; run it on a quiet machine.
     """
-    from umlbench import bench
+    from umlbench.bench import sweep
 
     console = _console(stderr=True)
-    measured = bench.sweep(
+    measured = sweep.measure(
         classes=classes or (37, 397, 1000),
         trials=trials or (1, 12, 96),
         device=device,
         quick=quick,
+        say=lambda line: _say(console, line),
+    )
+    written = measured.write(results / "bench")
+    _say(_console(), measured.to_markdown())
+    _say(console, "written: " + " ".join(str(path) for path in written))
+
+
+@bench_app.command(
+    name="trunk",
+    epilog=_examples(
+        "umlbench bench trunk", "umlbench bench trunk --threads 1 --threads 2 --results /tmp/bench"
+    ),
+)
+def bench_trunk(
+    threads: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N", min=1, help="Threads of a training (1); repeatable."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", envvar="UMLBENCH_DEVICE", help="cpu or cuda.")
+    ] = "cpu",
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer and shorter turns.")] = False,
+    results: Results = RESULTS,
+) -> None:
+    """Time per iteration of self-supervised training: ours and the plain loop, in one run.
+
+    Written to RESULTS/bench with the machine's description; run it on a quiet machine.
+    """
+    from umlbench.bench import trunk
+
+    console = _console(stderr=True)
+    measured = trunk.measure(
+        threads=threads or (1,),
+        repeats=3 if quick else 5,
+        turn=trunk.TURN / 4 if quick else trunk.TURN,
+        device=device,
         say=lambda line: _say(console, line),
     )
     written = measured.write(results / "bench")
