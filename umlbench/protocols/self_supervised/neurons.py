@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umlbench.analysis.neurons import Correlations, correlations
+from umlbench.data.layout import SPLITS
 from umlbench.data.sequences import SequenceSet
 from umlbench.errors import UserError
 from umlbench.jobs import Curve
 from umlbench.models.trunk import SharedTrunk
 from umlbench.protocols.self_supervised.probe import are_paired, embed
 from umlbench.protocols.self_supervised.settings import Settings
-from umlbench.protocols.self_supervised.sources import SPLITS
 
 KEPT = 7  # neurons at either end whose curves are kept; the paper shows seven and three
 

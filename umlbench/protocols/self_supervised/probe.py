@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from umlbench.data.layout import SPLITS
 from umlbench.data.sequences import Sequences, SequenceSet
 from umlbench.errors import UserError
 from umlbench.models.trunk import SharedTrunk, within
 from umlbench.protocols.self_supervised.settings import Settings
-from umlbench.protocols.self_supervised.sources import SPLITS
 from umlbench.protocols.self_supervised.training import padded
 
 

@@ -95,7 +95,9 @@ class Settings(Closed):
         unused = set() if self.others else set(UML_ONLY)
         if self.iterations:
             unused.add("epochs")
-        return self.model_dump(mode="json", exclude=unused)
+        found = self.model_dump(mode="json", exclude=unused)
+        # A file's place is not what it holds: the fingerprint among the inputs says that.
+        return {**found, "dataset": self.dataset.partition("@")[0]}
 
     @field_validator("dataset")
     @classmethod
