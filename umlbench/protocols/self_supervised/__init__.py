@@ -116,7 +116,8 @@ def _outcome(job: Job, trials: Sequence[Trained]) -> Outcome:
     if all(map(math.isnan, figures["val_accuracy"])):
         raise UserError("every trial diverged", "lower learning_rate")
     rule = selection.RULES[job.selection or "val_accuracy"]
-    chosen = rule(figures["val_accuracy"], figures["accuracy"])
+    figures["test_accuracy"] = figures.pop("accuracy")
+    chosen = rule(figures["val_accuracy"], figures["test_accuracy"])
     best = trials[chosen.index]
     return Outcome(
         metrics={**best.figures, **(best.neurons.metrics if best.neurons else {})},

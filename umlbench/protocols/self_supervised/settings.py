@@ -25,8 +25,9 @@ UML_ONLY = {"auxiliary", "auxiliary_weight", "warmup_epochs", "warmup", "neurons
 class Settings(Closed):
     """One cell; appendix B.4.1 varies learning rate, width and warm-up inside a job.
 
-    `width` is z of the trunk. `iterations`, where it is given, counts instead of `epochs`; an
-    epoch is one pass over the target. `warmup: auxiliary` is the released code: the auxiliaries
+    `auxiliary` is a list of modalities, or one text, `audio+text`, where it is an axis. `width` is
+    the trunk's z. `iterations`, where it is given, counts instead of `epochs`; an epoch is one pass
+    over the target. `warmup: auxiliary` is the released code: the auxiliaries
     train alone in epochs 0 to `warmup_epochs`, that is in one more than it says, and -1 means
     together from the start. `warmup: target` is the paper's text: the target trains alone in the
     first `warmup_epochs` epochs, none for 0. `mask_padding` keeps the zeros behind a sequence out
