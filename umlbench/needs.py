@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from umlbench import data, encoders, features
-from umlbench.data import corpora
+from umlbench.data import corpora, esc
 from umlbench.data.corpora import Aliases
 from umlbench.data.sets import SETS
 from umlbench.encoders.weights import split_name
@@ -23,14 +23,14 @@ from umlbench.jobs import Context
 if TYPE_CHECKING:
     from umlbench.data import Corpus, Dataset
     from umlbench.data.samples import Samples
-    from umlbench.encoders import Dtype, Encoder, Modality, Pooling, Transform
+    from umlbench.encoders import BatchNorm, Dtype, Encoder, Modality, Pooling, Transform
 
 IMPORTED = "imported:"
 
 
 @dataclass(frozen=True)
 class DatasetNeed:
-    """The photos and lists of one data set."""
+    """The photos or sounds of one data set, and its lists."""
 
     dataset: str
     kind: ClassVar[str] = "data set"
@@ -49,7 +49,9 @@ class DatasetNeed:
             yield found.name, split, samples
 
     def expected(self) -> dict[str, int | None]:
-        """Items by split where the set is not here: the paper's Table 3, as far as it says."""
+        """Items by split where the set is not here: as published, as far as that says."""
+        if self.dataset in data.SOUNDS:
+            return dict(esc.expected())
         if self.dataset not in SETS:
             return {}
         spec = SETS[self.dataset]
@@ -107,6 +109,7 @@ class EncoderNeed:
     dtype: Dtype = "float32"
     transform: Transform = "clip"
     pooling: Pooling | None = None
+    batch_norm: BatchNorm = "train"
     fitted_on: TextsNeed | None = None
     dataset: str = ""
     kind: ClassVar[str] = "weights"
@@ -138,6 +141,7 @@ class EncoderNeed:
         how: dict[str, Any] = {"dtype": self.dtype, "transform": self.transform}
         if not self.comes_with_the_package:
             how |= {"modality": self.modality, "pooling": self.pooling}
+            how["batch_norm"] = self.batch_norm
         if self.name == "tfidf" and self.fitted_on is not None:
             how["corpus"] = self.fitted_on.find(context)
         found = encoders.load(

@@ -1,4 +1,4 @@
-"""Cuts the subset in this folder from the full reference numbers (see README.md).
+"""Cuts the subsets in this folder from the full reference numbers (see README.md).
 
 Usage: python tests/golden/make.py REFERENCE_FOLDER
 """
@@ -50,8 +50,22 @@ def cut(reference: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     return arrays, plain
 
 
+def cut_tower(reference: Path) -> dict[str, np.ndarray]:
+    """AudioCLIP's audio tower: filter banks, scaled samples, and an embedding of each mode."""
+    found = np.load(reference / "audioclip" / "audioclip_golden.npz")
+    whole = (
+        "base__fbsp_kernel_rows",
+        "fbspN__fbsp_kernel_rows",
+        "base__scaled_head",
+        "base__emb_train_norm",
+    )
+    first = {"fbspN__emb_eval_f64": found["fbspN__emb_eval_f64"][:1]}
+    return {name: found[name] for name in whole} | first
+
+
 def main(reference: Path) -> None:
-    """Writes sweep.npz and sweep.json beside this file."""
+    """Writes audioclip.npz, sweep.npz and sweep.json beside this file."""
+    np.savez_compressed(HERE / "audioclip.npz", **cut_tower(reference))
     arrays, plain = cut(reference)
     np.savez_compressed(HERE / "sweep.npz", **arrays)
     (HERE / "sweep.json").write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n")
