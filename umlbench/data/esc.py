@@ -82,12 +82,13 @@ def _on_disk(rows: Sequence[Row], sound: Path) -> list[Row]:
 
 def _miscounts(classes: Sequence[str], splits: Mapping[str, Sequence[Row]]) -> Iterator[str]:
     """What differs from 8 clips a class in each of 5 folds."""
-    for split in sorted({*FOLDS, *splits}):
-        rows = splits.get(split, ())
-        if split not in FOLDS or not rows:
-            yield f"has {len(rows)} clips in {split}" + ("" if rows else ": none of its classes")
+    for split in sorted(set(splits) - set(FOLDS)):
+        yield f"has clips in {split} ({len(splits[split])}), not only in {FOLDS[0]} to {FOLDS[-1]}"
+    for split in FOLDS:
+        counts = Counter(label for _, label in splits.get(split, ()))
+        if not counts:
+            yield f"has no clips in {split}"
             continue
-        counts = Counter(label for _, label in rows)
         for label, name in enumerate(classes):
             if counts[label] != CLIPS:
                 yield f"has {counts[label]} clips of '{name}' in {split}, not {CLIPS}"
