@@ -165,6 +165,12 @@ def test_a_file_of_the_tower_alone(root, state, clips, tmp_path, quick):
     assert encoders.load(f"audioclip@{tmp_path / 'ESRNXFBSP.pt'}").width == 5
 
 
+def test_files_can_be_read_by_other_processes(root):
+    encoder = encoders.load("audioclip", root=root)
+    transform, read = pickle.loads(pickle.dumps((encoder._transform, encoder.form.read)))
+    assert (transform, read.__self__) == (encoder._transform, encoder.form)
+
+
 def test_legacy_archives_are_read_too(state, tmp_path):
     torch.save(state, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     assert read_state(tmp_path / "old.pt").keys() == state.keys()
