@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from umlbench import encoders
 from umlbench.data.samples import Samples
+from umlbench.encoders.audio import encoder as shared
 from umlbench.encoders.audio import fbsp, tower
 from umlbench.encoders.audio.audioclip import load_tower, read_state
 from umlbench.encoders.sounds import Form
@@ -24,6 +25,7 @@ TINY = tower.Shape(blocks=(1, 1, 1, 1), stem=8, groups=2, group_width=4, embeddi
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch, tmp_path):
     monkeypatch.setattr(tower, "SHAPE", TINY)
+    monkeypatch.setattr(shared, "workers_for", lambda device: 0)
     monkeypatch.setenv("UMLBENCH_CACHE", str(tmp_path / "cache"))
 
 
@@ -49,7 +51,7 @@ def clips(tmp_path_factory):
     paths = [folder / f"{number}.wav" for number in range(13)]
     for number, path in enumerate(paths):
         tone = np.sin(np.arange(4000) * 0.05 * (number + 1))
-        soundfile.write(path, 0.3 * tone + 0.1 * stream.standard_normal(4000), 8000)
+        soundfile.write(path, 0.3 * tone + 0.1 * stream.standard_normal(4000), 44100)
     return paths
 
 
