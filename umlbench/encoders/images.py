@@ -14,7 +14,7 @@ from multiprocessing import current_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umlbench.encoders.loading import Loader
+from umlbench.encoders.loading import Loader, decoded
 from umlbench.encoders.torchvision_import import mend_torchvision
 
 if TYPE_CHECKING:
@@ -78,6 +78,12 @@ def load_batches(
     """
     loader = Loader("image", _decode, transform)
     return loader.batches(items, size=size, workers=workers, pin=pin)
+
+
+def fault(item: Any) -> str:
+    """What keeps an item from being encoded: one line, empty where nothing does."""
+    image = decoded(_decode, item)
+    return image if isinstance(image, str) else ""
 
 
 def _decode(item: Any) -> Image:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from umlbench.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 SHOWN = 5  # broken items named in the error
 
@@ -67,13 +69,19 @@ class _Read:
         return len(self.items)
 
     def __getitem__(self, row: int) -> torch.Tensor | str:
-        try:
-            found = self.loader.decode(self.items[row])
-        except Exception as error:  # decoders raise nearly any kind for a damaged file
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        found = decoded(self.loader.decode, self.items[row])
+        if isinstance(found, str):
             name = self.items[row] if isinstance(self.items[row], (str, Path)) else f"item {row}"
-            return f"{name} ({reason})"
+            return f"{name} ({found})"
         return self.loader.transform(found)
+
+
+def decoded(decode: Callable[[Any], T], item: Any) -> T | str:
+    """The decoded item, or what is wrong with it in one line."""
+    try:
+        return decode(item)
+    except Exception as error:  # decoders raise nearly any kind for a damaged file
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _collate(read: list[torch.Tensor | str]) -> tuple[torch.Tensor | None, list[str]]:

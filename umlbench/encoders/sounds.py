@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from umlbench.encoders.loading import decoded
+
 ENDINGS = (".wav", ".ogg", ".flac")
 
 Wave = NDArray[np.float32]
@@ -57,12 +59,9 @@ class Form:
 
 
 def fault(path: Path) -> str:
-    """Why a file cannot be used; empty where it can."""
-    try:
-        Form().read(path)
-    except (Broken, OSError) as error:
-        return str(error)
-    return ""
+    """What keeps a file from being encoded: one line, empty where nothing does."""
+    wave = decoded(Form().read, path)
+    return wave if isinstance(wave, str) else ""
 
 
 def _decoded(body: bytes) -> tuple[Wave, int]:
