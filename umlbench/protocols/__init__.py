@@ -21,6 +21,7 @@ Nothing above a function's body imports torch: listing and planning must stay qu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -54,6 +55,8 @@ class Metric:
     def show(self, value: float, signed: bool = False) -> str:
         """The value with this metric's decimals; minus zero is zero."""
         sign = "+" if signed else ""
+        if math.isinf(value):
+            return f"{sign if value > 0 else '-'}∞"
         text = f"{value:{sign}.{self.digits}{'e' if self.scientific else 'f'}}"
         return text if float(text) or not text.startswith("-") else text.replace("-", sign, 1)
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from umlbench import paper, protocols, selection
+from umlbench.analysis import exchange_rate
 from umlbench.errors import nearest
 from umlbench.recipe.model import RecipeFile, SuiteFile, named
 from umlbench.recipe.references import References
@@ -71,7 +72,9 @@ def _meaning(raw: Located) -> list[Problem]:
     known = {*protocol.Settings.model_fields, *values.presets}
     if any(axis not in known for axis in values.choices("axes")):
         return problems  # names that refer to a misspelt axis are not wrong themselves
-    return problems + References(raw, protocol.METRICS).problems()
+    analysed = isinstance(raw.data.get("report"), dict) and raw.data["report"].get("analysis")
+    metrics = exchange_rate.METRICS if analysed else protocol.METRICS
+    return problems + References(raw, metrics).problems()
 
 
 def _names(raw: Located) -> list[Problem]:
@@ -191,10 +194,10 @@ class _Values:
             yield Problem(mark, dotted(at), what)
         for name, setting in preset.items():
             loc: Loc = (*at, name)
-            if name in axes:
-                yield Problem(self.raw.mark(loc, key=True), dotted(loc), "is also an axis: keep one")
-            else:
+            if name not in axes:
                 yield from self._try({**base, name: setting}, {name: loc}, {name})
+                continue
+            yield Problem(self.raw.mark(loc, key=True), dotted(loc), "is also an axis: keep one")
 
     def _others(
         self, section: str, name: str, values: Sequence[Any], base: Mapping[str, Any]

@@ -51,6 +51,7 @@ WHOLE_BATCHES = False  # a trial computes the same bits in any stack (umlbench.s
 METRICS: dict[str, Metric] = {
     "accuracy": Metric("Test accuracy", "percent", higher_is_better=True),
     "val_accuracy": Metric("Validation accuracy", "percent", higher_is_better=True),
+    "text_words": Metric("Words a sentence", "words", higher_is_better=True),
 }
 
 
@@ -108,7 +109,11 @@ def _outcome(one: Prepared, results: list[TrialResult], seconds: dict[str, float
     chosen = selection.RULES[one.job.selection or "val_accuracy"](val, test)
     point: Mapping[str, Scalar] = one.job.trials()[chosen.index]
     return Outcome(
-        metrics={"accuracy": test[chosen.index], "val_accuracy": val[chosen.index]},
+        metrics={
+            "accuracy": test[chosen.index],
+            "val_accuracy": val[chosen.index],
+            **({} if one.text_words is None else {"text_words": one.text_words}),
+        },
         selection={
             **point,
             "trial": chosen.index,
