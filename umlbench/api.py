@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from umlbench import env, paper, planning, reporting
+from umlbench import env, paper, planning, protocols, reporting
 from umlbench import prepare as preparing
 from umlbench import recipe as recipes
 from umlbench.deviations import Checked
@@ -16,8 +16,13 @@ from umlbench.deviations import check as check_report
 from umlbench.errors import MissingInput, StorageError, UserError, unknown
 from umlbench.executors.local import LocalExecutor
 from umlbench.features import Entry
+from umlbench.heads import PLACES, Place, Shelf, StoredHead
+from umlbench.heads import find as find_head
+from umlbench.heads import load as load_head
 from umlbench.jobs import Context, silent
 from umlbench.planning import Plan
+from umlbench.prediction import Predictions
+from umlbench.prediction import predict as predict_photos
 from umlbench.prepare import Found
 from umlbench.recipe import Recipe
 from umlbench.records import Record, Store
@@ -36,6 +41,7 @@ class Ran:
     made: tuple[Record, ...]
     written: tuple[Path, ...]  # rendered files
     seconds: float
+    heads: tuple[Path, ...] = ()  # folders of stored heads
 
     @property
     def failed(self) -> tuple[Record, ...]:
@@ -56,11 +62,12 @@ def plan(
     offline: bool = False,
     fresh: bool = False,
     limit: int | None = None,
+    heads: str | None = None,
     **changes: Any,
 ) -> Plan:
     """What `run` would do with a recipe or a suite; runs nothing. `data`: where data sets lie."""
-    bundle = recipes.bundle(name, **changes)
-    context = Context(cache=env.cache(), data=data or env.data(), offline=offline)
+    bundle, kept = recipes.bundle(name, **changes), _place(heads)
+    context = Context(cache=env.cache(), data=data or env.data(), offline=offline, heads=kept)
     return planning.make(bundle, results or env.results(), context, fresh=fresh, limit=limit)
 
 
@@ -94,6 +101,7 @@ def run(
     offline: bool = False,
     fresh: bool = False,
     limit: int | None = None,
+    heads: str | None = None,
     on_plan: Callable[[Plan], None] | None = None,
     on_event: Callable[[Event], None] | None = None,
     say: Callable[[str], None] = silent,
@@ -102,7 +110,8 @@ def run(
     """Run what is missing of a recipe or suite, store records, render its tables.
 
     Weights are downloaded and features extracted before the first training; `say` hears of both.
-    `workers` processes share a CPU (None: one per core); on GPUs there is one per device.
+    `workers` processes share a CPU (None: one per core); on GPUs there is one per device. `heads`
+    keeps each job's selected head in that place; a job that is done without it runs again.
     Raises `MissingInput` before any training where data or weights are missing, and `StorageError`
     where records cannot be written.
     """
@@ -110,12 +119,12 @@ def run(
         raise unknown("executor", executor, EXECUTORS)
     started = time.monotonic()
     where: dict[str, Any] = {"results": results, "data": data, "offline": offline}
-    how = {**where, "fresh": fresh, "limit": limit, **changes}
+    how = {**where, "fresh": fresh, "limit": limit, "heads": heads, **changes}
     made_plan = plan(name, **how)
     if made_plan.missing:
         raise _missing(made_plan, name)
     devices = env.devices(device, workers)
-    context = Context(devices[0], env.cache(), data or env.data(), offline, say)
+    context = Context(devices[0], env.cache(), data or env.data(), offline, say, _place(heads))
     if made_plan.downloads:
         preparing.download(made_plan, context)
         made_plan = plan(name, **how)
@@ -125,7 +134,25 @@ def run(
     listen = {"on_event": on_event} if on_event else {}
     made = execute(made_plan, LocalExecutor(devices), context, **listen)
     written = tuple(write(made_plan))
-    return Ran(made_plan, tuple(made), written, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return Ran(made_plan, tuple(made), written, seconds, tuple(_kept(made_plan, context)))
+
+
+def _place(heads: str | None) -> Place | None:
+    """Where heads are kept; `UserError` for a place that is none."""
+    if heads is None:
+        return None
+    found = next((place for place in PLACES if place == heads), None)
+    if found is None:
+        raise unknown("place for heads", heads, PLACES)
+    return found
+
+
+def _kept(made_plan: Plan, context: Context) -> Iterator[Path]:
+    """The folders that hold the heads of a plan's recipes, where they are kept."""
+    for part in made_plan.parts:
+        if context.heads and protocols.keeps_heads(part.recipe.protocol):
+            yield Shelf(part.store.folder, context.cache).folder(context.heads)
 
 
 def _missing(made_plan: Plan, name: str | Path) -> MissingInput:
@@ -149,6 +176,45 @@ def import_features(
     return features.import_file(
         file, root=env.cache(), dataset=found, split=split, encoder_name=name
     )
+
+
+def head(
+    name: str | Path, *, seed: int | None = None, results: Path | None = None, **changes: Any
+) -> StoredHead:
+    """A stored head: its file's (.safetensors), or that of one cell and seed of a recipe.
+
+    `changes` (`only`, `overrides`) narrow the recipe as for `run`. Raises `MissingInput` where none
+    is stored, `UserError` where several match, `StorageError` where the file is damaged.
+    """
+    if str(name).endswith(".safetensors"):
+        if seed is not None or any(changes.values()):
+            what = (
+                f"{name} is the head of one cell: --only, --set and --seed choose among a recipe's"
+            )
+            raise UserError(what, "leave them out, or name the recipe")
+        return load_head(Path(name))
+    seeds = None if seed is None else str(seed)
+    recipe = recipes.load(name, seeds=seeds, **changes)
+    return find_head(recipe, results or env.results(), env.cache())
+
+
+def predict(
+    name: str | Path,
+    folder: Path,
+    *,
+    seed: int | None = None,
+    results: Path | None = None,
+    data: Path | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    say: Callable[[str], None] = silent,
+    **changes: Any,
+) -> Predictions:
+    """Classify the photos below `folder` with a stored head (see `head`) and its frozen encoder."""
+    chosen = head(name, seed=seed, results=results, **changes)
+    where = env.devices(device, 1)[0]
+    context = Context(where, env.cache(), data or env.data(), offline, say)
+    return predict_photos(chosen, folder, context)
 
 
 def write(made_plan: Plan) -> Iterator[Path]:

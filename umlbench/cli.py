@@ -121,6 +121,23 @@ Data = Annotated[
 Offline = Annotated[
     bool, typer.Option("--offline", envvar="UMLBENCH_OFFLINE", help="Never open a socket.")
 ]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICE",
+        envvar="UMLBENCH_DEVICE",
+        help="auto, cpu, cuda (all of them) or cuda:N.",
+    ),
+]
+Heads = Annotated[
+    str | None,
+    typer.Option(
+        "--heads",
+        metavar="results|cache",
+        envvar="UMLBENCH_HEADS",
+        help="Keep each job's selected head there (for predict); makes those that lack.",
+    ),
+]
 RESULTS = Path("results")
 PIPE_WIDTH = 10_000
 WIDE = 140  # columns that the list needs for one line per item
@@ -159,6 +176,7 @@ def plan(
     offline: Offline = False,
     fresh: Fresh = False,
     limit: Limit = None,
+    heads: Heads = None,
     as_json: Json = False,
 ) -> None:
     """What a run would do and how long it takes; runs nothing.
@@ -175,6 +193,7 @@ def plan(
         offline=offline,
         fresh=fresh,
         limit=limit,
+        heads=heads,
         overrides=change or (),
         only=only or (),
         seeds=seeds,
@@ -234,14 +253,7 @@ def run(
     only: Only = None,
     seeds: Seeds = None,
     results: Results = RESULTS,
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="DEVICE",
-            envvar="UMLBENCH_DEVICE",
-            help="auto, cpu, cuda (all of them) or cuda:N.",
-        ),
-    ] = "auto",
+    device: Device = "auto",
     workers: Annotated[
         int | None,
         typer.Option(
@@ -258,6 +270,7 @@ def run(
     offline: Offline = False,
     fresh: Fresh = False,
     limit: Limit = None,
+    heads: Heads = None,
 ) -> None:
     """Run what is missing, then print ours beside the paper's.
 
@@ -280,6 +293,7 @@ def run(
                 offline=offline,
                 fresh=fresh,
                 limit=limit,
+                heads=heads,
                 overrides=change or (),
                 only=only or (),
                 seeds=seeds,
@@ -371,6 +385,63 @@ def check(
         typer.echo("\n".join(line for one in checked for line in one.lines()))
     if any(one.deviations for one in checked):
         raise typer.Exit(Exit.CHECK_FAILED)
+
+
+@app.command(
+    epilog=_examples(
+        "umlbench predict laptop_few_shot photos --seed 1 "
+        "--only dataset=dtd,scaling=raw,shots=16,method=uml",
+        "umlbench predict results/mine/heads/0123456789abcdef.safetensors photos --format csv",
+    ),
+)
+def predict(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="A recipe or a head's file.", autocompletion=_complete),
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Photos, also in subfolders.")],
+    change: Set = None,
+    only: Only = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="The seed of the head.")] = None,
+    form: Annotated[
+        str,
+        typer.Option("--format", metavar="FORMAT", help="console, csv or json."),
+    ] = "console",
+    results: Results = RESULTS,
+    device: Device = "auto",
+    data: Data = None,
+    offline: Offline = False,
+) -> None:
+    """Classify photos with a head that a run kept.
+
+    `umlbench run ... --heads results` (or cache) keeps heads. Photos go through the encoder and the
+    transform that the head was trained with; exit 4 where one of them is broken.
+    """
+    from umlbench import api
+    from umlbench.render import check_format, predictions
+
+    check_format(form, "console", *predictions.FORMATS)
+    console = _console(stderr=True)
+    found = api.predict(
+        name,
+        folder,
+        seed=seed,
+        results=results,
+        data=data,
+        device=device,
+        offline=offline,
+        say=lambda line: _say(console, line),
+        overrides=change or (),
+        only=only or (),
+    )
+    _say(console, f"head: {found.head.about}")
+    if form == "console":
+        _console().print(predictions.console(found))
+    else:
+        typer.echo(predictions.FORMATS[form](found), nl=False)
+    _say(console, *(f"broken: {photo}: {what}" for photo, what in found.broken.items()))
+    if found.broken:
+        raise typer.Exit(Exit.MISSING_INPUT)
 
 
 @app.command(epilog=_examples("umlbench validate mine.yaml recipes/*.yaml"))
@@ -623,6 +694,8 @@ def _print_plan(made: Plan) -> None:
         table.add_row(part.recipe.id, *(str(n) for n in numbers), time if part.todo else "-")
     console = _console()
     console.print(table)
+    if made.headless:
+        _say(console, f"{made.headless} jobs are done and run again to keep their heads.")
     problems = [f"warning: {problem}" for part in made.parts for problem in part.stored.problems]
     _print_features(made, console)
     _say(console, *(f"to download: {one}" for one in made.downloads))
@@ -685,6 +758,7 @@ def _print_run(ran: Ran, console: Console) -> None:
     else:
         lines += [f"recorded in {part.store.path}" for part in ran.plan.parts]
         lines.append("No tables written: --set, --only and --seeds make another experiment.")
+    lines += [f"heads in {folder}" for folder in ran.heads]
     if ran.failed:
         lines.append(f"{len(ran.failed)} jobs failed; this tries them again: {_resume_command()}")
     _say(console, *lines)

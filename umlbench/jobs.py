@@ -11,10 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umlbench.schema import Closed, Scalar
 from umlbench.seeds import digest
+
+if TYPE_CHECKING:
+    from umlbench.heads import Head, Place
 
 Grid = Mapping[str, tuple[Scalar, ...]]
 
@@ -90,7 +93,8 @@ class Outcome:
     """What a protocol returns for one job; records.py adds identity and provenance.
 
     `metrics` are the job's figures by name (the protocol's METRICS gives units). `trials` holds one
-    list per recorded quantity, in the order of `Job.trials()`.
+    list per recorded quantity, in the order of `Job.trials()`. `head` is what the selected trial
+    learned, where `Context.heads` asks for it; it is stored in a file of its own.
     """
 
     metrics: Mapping[str, float]
@@ -99,6 +103,7 @@ class Outcome:
     trials: Mapping[str, list[Any]] | None = None
     features: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    head: Head | None = None
 
 
 def silent(message: str) -> None:
@@ -114,3 +119,4 @@ class Context:
     data: Path = Path("data")  # the folder that holds the data sets
     offline: bool = False
     say: Callable[[str], None] = silent  # progress inside a long job, one short line each
+    heads: Place | None = None  # where selected heads are kept, if they are

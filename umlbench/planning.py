@@ -11,6 +11,7 @@ from umlbench import extraction, protocols
 from umlbench.encoders.weights import Download, MissingWeights, is_offline
 from umlbench.errors import MissingInput
 from umlbench.extraction import FeatureCost
+from umlbench.heads import Shelf
 from umlbench.jobs import Context, Job
 from umlbench.needs import Need, Reads
 from umlbench.recipe import Bundle, Recipe
@@ -31,6 +32,7 @@ class Part:
     downloads: tuple[Download, ...] = ()  # weights that a run fetches before it begins
     features: tuple[FeatureCost, ...] = ()  # of the missing jobs
     reads: Reads = field(default_factory=Reads)  # what the missing jobs read
+    headless: int = 0  # jobs of `todo` that have a figure and run again for their heads
 
     @property
     def trials(self) -> int:
@@ -61,6 +63,11 @@ class Plan:
         return sum(len(part.todo) for part in self.parts)
 
     @property
+    def headless(self) -> int:
+        """The jobs that have a record and run again because their heads shall be kept."""
+        return sum(part.headless for part in self.parts)
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """Every missing input, once."""
         return tuple(dict.fromkeys(line for part in self.parts for line in part.missing))
@@ -88,7 +95,8 @@ def make(
 
     Opens no socket: `Context.offline` says only whether weights that the hub has are missing or to
     be downloaded.
-    `fresh` plans every job again; `limit` keeps the first jobs of each recipe.
+    `fresh` plans every job again; `limit` keeps the first jobs of each recipe. With `Context.heads`
+    a job is done only when its head is stored there too.
     """
     parts = tuple(_part(recipe, results, context, fresh, limit) for recipe in bundle.recipes)
     return Plan(bundle.id, parts)
@@ -104,11 +112,24 @@ def _part(recipe: Recipe, results: Path, context: Context, fresh: bool, limit: i
         unique.setdefault(job.id, job)
     jobs = tuple(unique.values())[:limit]
     done = set() if fresh else stored.done()
-    todo = tuple(job for job in jobs if job.id not in done)
+    headless = _without_head(recipe, store, done.intersection(unique), context)
+    todo = tuple(job for job in jobs if job.id not in done - headless)
     reads = together(protocols.reads(recipe.protocol, job.settings) for job in todo)
     features = tuple(extraction.costs(reads.features, replace(context, offline=True)))
     timed = _seconds_per_job(stored)
-    return Part(recipe, store, stored, jobs, todo, missing, timed, downloads, features, reads)
+    again = sum(job.id in headless for job in todo)
+    return Part(
+        recipe, store, stored, jobs, todo, missing, timed, downloads, features, reads, again
+    )
+
+
+def _without_head(recipe: Recipe, store: Store, done: set[str], context: Context) -> set[str]:
+    """The done jobs whose heads are asked for and not stored at that place."""
+    place = context.heads
+    if place is None or not protocols.keeps_heads(recipe.protocol):
+        return set()
+    shelf = Shelf(store.folder, context.cache)
+    return {job for job in done if not shelf.path(place, job).is_file()}
 
 
 def together(many: Iterable[Reads]) -> Reads:

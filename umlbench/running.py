@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
-from umlbench import extraction, records
+from umlbench import extraction, heads, records
 from umlbench.executors import Executor, Result
 from umlbench.jobs import Context, Job
 from umlbench.planning import Part, Plan
@@ -58,6 +58,7 @@ def execute(
                 continue  # trained again only to keep its batch whole
             part = parts[result.job.recipe]
             record = _record(result)
+            _keep_head(part, record, result, context)
             part.store.append([record])
             made.append(record)
             on_event(Event(part, record))
@@ -78,6 +79,13 @@ def _record(result: Result) -> Record:
         return records.succeeded(job, result.outcome, where, result.seconds)
     except TypeError as error:  # a protocol's mistake must not cost the other jobs
         return records.failed(job, f"its outcome cannot be stored: {error}", where, result.seconds)
+
+
+def _keep_head(part: Part, record: Record, result: Result, context: Context) -> None:
+    """Store the head before the record, so that a job with a record is not left without one."""
+    if context.heads and record.ok and result.outcome and result.outcome.head:
+        shelf = heads.Shelf(part.store.folder, context.cache)
+        heads.save(shelf.path(context.heads, record.id), result.outcome.head, record)
 
 
 def grouped(part: Part) -> list[list[Job]]:

@@ -12,8 +12,9 @@ from umlbench import data
 from umlbench.errors import UserError
 from umlbench.jobs import Context, Job
 from umlbench.models.head import SharedHead
+from umlbench.models.scaling import Scaler
 from umlbench.protocols import linear_probe
-from umlbench.protocols.linear_probe.prepared import Reader, Scaler, _text, prepare
+from umlbench.protocols.linear_probe.prepared import Reader, _text, prepare
 from umlbench.protocols.linear_probe.settings import Settings
 from umlbench.sweep import Samples
 
@@ -292,7 +293,7 @@ def test_the_scaler_depends_on_its_reference_alone():
     alone = Scaler(train, "centred", 45.0)(train)
     scaler = Scaler(train, "centred", 45.0)
     assert torch.equal(scaler(torch.cat([train, 100 * other]))[:20], alone)
-    torch.testing.assert_close(scaler(other), (other - train.mean(0)) * scaler.factor)
+    torch.testing.assert_close(scaler(other), (other - train.mean(0)) * scaler.constants["factor"])
 
 
 def test_text_ratio_is_text_rows_an_image_row(context):

@@ -161,10 +161,15 @@ def _folders(path: Path) -> list[Path]:
     return sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith("."))
 
 
-def _photos(base: Path, folder: Path, label: int) -> list[Row]:
-    """The photos below `folder` in sorted order, their paths relative to `base`."""
+def photos(folder: Path) -> list[Path]:
+    """The photos below `folder`, sorted; by their names, none is opened."""
     found = (f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
-    return [(f.relative_to(base).as_posix(), label) for f in sorted(found) if f.name[0] != "."]
+    return [f for f in sorted(found) if f.name[0] != "."]
+
+
+def _photos(base: Path, folder: Path, label: int) -> list[Row]:
+    """The photos below `folder` with their label, their paths relative to `base`."""
+    return [(f.relative_to(base).as_posix(), label) for f in photos(folder)]
 
 
 def _json(path: Path) -> Any:

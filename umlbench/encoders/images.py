@@ -112,13 +112,25 @@ class _Photos:
         return len(self.items)
 
     def __getitem__(self, row: int) -> torch.Tensor | str:
-        try:
-            image = _decode(self.items[row])
-        except Exception as error:  # PIL's decoders raise nearly any kind for a damaged file
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        image = _decoded(self.items[row])
+        if isinstance(image, str):
             name = self.items[row] if isinstance(self.items[row], (str, Path)) else f"item {row}"
-            return f"{name} ({reason})"
+            return f"{name} ({image})"
         return self.transform(image)
+
+
+def fault(item: Any) -> str:
+    """What keeps an item from being encoded: one line, empty where nothing does."""
+    image = _decoded(item)
+    return image if isinstance(image, str) else ""
+
+
+def _decoded(item: Any) -> Image | str:
+    """The whole image, or what is wrong with it."""
+    try:
+        return _decode(item)
+    except Exception as error:  # PIL's decoders raise nearly any kind for a damaged file
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _decode(item: Any) -> Image:

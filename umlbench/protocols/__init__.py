@@ -10,6 +10,7 @@ A protocol is a module with
   (raises `MissingInput` where they are not on this machine);
 - `reads(settings) -> Reads` (optional), the same declared without looking: data sets, texts,
   weights and features, which are then listed, downloaded and extracted before any training;
+- `HEADS` (optional), true where `Context.heads` makes its outcomes bring the selected head;
 - `batch(job) -> str`, jobs with equal keys are trained together (the job's id: alone);
 - `WHOLE_BATCHES`, true where a figure's last digits depend on which jobs share its batch: the
   runner then passes a batch whole even if some of its jobs have a record, so that a resumed run
@@ -89,6 +90,11 @@ def reads(protocol: Protocol, settings: Closed) -> Reads:
 
     declared: Callable[[Closed], Reads] | None = getattr(protocol, "reads", None)
     return declared(settings) if declared else Reads()
+
+
+def keeps_heads(protocol: Protocol) -> bool:
+    """Whether its jobs leave heads that can be stored."""
+    return bool(getattr(protocol, "HEADS", False))
 
 
 def load(name: str) -> Protocol:

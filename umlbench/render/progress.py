@@ -38,7 +38,8 @@ class PlanProgress:
         self.todo, self.started = plan.todo, time.monotonic()
         done = plan.jobs - plan.todo
         known = f", {done} are done" if done else ""
-        self.say(f"{plan.id}: {plan.todo} of {plan.jobs} jobs to run{known}")
+        again = f", {plan.headless} of them again to keep their heads" if plan.headless else ""
+        self.say(f"{plan.id}: {plan.todo} of {plan.jobs} jobs to run{again}{known}")
         if plan.todo:
             self.bar.start()
             self.task = self.bar.add_task(plan.id, total=plan.todo, note="")

@@ -9,7 +9,8 @@ Methods that are compared share their few-shot draw, their batch orders and, whe
 their initial weights at one seed; every grid point starts from the same streams, where the released
 code seeds once for the whole grid.
 
-`settings` is what a recipe may say, `sources` finds data and encoders, `prepared` makes trials.
+`settings` is what a recipe may say, `sources` finds data and encoders, `prepared` makes trials,
+`training` trains them and keeps the selected heads.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
-from umlbench import selection
 from umlbench.jobs import Context, Job, Outcome
 from umlbench.needs import Reads
 from umlbench.protocols import Metric
@@ -26,14 +26,16 @@ from umlbench.protocols.linear_probe.prepared import Prepared, Reader, prepare
 from umlbench.protocols.linear_probe.settings import Settings
 from umlbench.protocols.linear_probe.sources import Sources
 from umlbench.protocols.linear_probe.sources import reads as what_it_reads
+from umlbench.protocols.linear_probe.training import choose, head, train
 from umlbench.schema import Closed, Scalar
 from umlbench.seeds import digest
 
 if TYPE_CHECKING:
-    from umlbench.sweep import Schedule, TrialResult
+    from umlbench.sweep import TrialResult
 
 __all__ = [
     "DTYPE",
+    "HEADS",
     "METRICS",
     "VERSION",
     "WHOLE_BATCHES",
@@ -46,6 +48,7 @@ __all__ = [
 
 VERSION = 1
 DTYPE = "float32"
+HEADS = True  # with `Context.heads`, outcomes bring the selected head
 WHOLE_BATCHES = False  # a trial computes the same bits in any stack (umlbench.sweep)
 
 METRICS: dict[str, Metric] = {
@@ -74,39 +77,24 @@ def batch(job: Job) -> str:
 
 def run(jobs: Sequence[Job], context: Context) -> Iterator[tuple[Job, Outcome]]:
     """Encode what is missing, train every grid point of every job, select."""
-    from umlbench.sweep import train
-
     started = time.perf_counter()
     reader = Reader(context)
     prepared = [prepare(job, reader) for job in jobs]
     extracted = time.perf_counter()
-    trials = [trial for one in prepared for trial in one.trials()]
-    results = iter(train(trials, _schedule(prepared[0].settings), device=context.device))
+    trained = train(prepared, context)
     seconds = {
         "features": (extracted - started) / len(jobs),
         "train": (time.perf_counter() - extracted) / len(jobs),
     }
-    for one in prepared:
-        mine = [next(results) for _ in one.job.trials()]
-        yield one.job, _outcome(one, mine, seconds)
-
-
-def _schedule(settings: Settings) -> Schedule:
-    from umlbench.sweep import Schedule
-
-    return Schedule(
-        max_iterations=settings.max_iterations,
-        warmup_iterations=settings.warmup_iterations,
-        warmup_min_lr=settings.warmup_min_lr,
-        eval_every=settings.eval_every,
-        patience=settings.patience,
-    )
+    for one, results in zip(prepared, trained, strict=True):
+        yield one.job, _outcome(one, results, seconds)
 
 
 def _outcome(one: Prepared, results: list[TrialResult], seconds: dict[str, float]) -> Outcome:
     val = [100 * result.best_val_accuracy for result in results]
     test = [100 * result.test_accuracy for result in results]
-    chosen = selection.RULES[one.job.selection or "val_accuracy"](val, test)
+    chosen = choose(one.job, results)
+    best = results[chosen.index]
     point: Mapping[str, Scalar] = one.job.trials()[chosen.index]
     return Outcome(
         metrics={
@@ -117,7 +105,7 @@ def _outcome(one: Prepared, results: list[TrialResult], seconds: dict[str, float
         selection={
             **point,
             "trial": chosen.index,
-            "best_iteration": results[chosen.index].best_iteration,
+            "best_iteration": best.best_iteration,
             "ties": chosen.ties,
             "tied_spread": chosen.tied_spread,
             "draw": one.drawn,
@@ -129,4 +117,5 @@ def _outcome(one: Prepared, results: list[TrialResult], seconds: dict[str, float
         },
         features=one.keys,
         seconds=seconds,
+        head=head(one, best.best) if best.best else None,
     )

@@ -12,7 +12,8 @@ from umlbench.data.few_shot import text_rows
 from umlbench.errors import UserError
 from umlbench.features import FeatureStore
 from umlbench.jobs import Context, Job
-from umlbench.protocols.linear_probe.settings import NO_TEXT, Scaling, Settings
+from umlbench.models.scaling import Scaler
+from umlbench.protocols.linear_probe.settings import NO_TEXT, Settings
 from umlbench.protocols.linear_probe.sources import Sources
 from umlbench.seeds import seed_for, torch_stream
 
@@ -40,6 +41,9 @@ class Prepared:
     text_words: float | None  # a sentence, all of the corpus counted
     keys: Mapping[str, str]
     drawn: str  # where the few-shot rows come from
+    sources: Sources
+    scaler: Scaler
+    frozen: Tensor  # test features (N, D) as the encoder gave them
 
     def trials(self) -> list[Trial]:
         """One per grid point."""
@@ -141,6 +145,9 @@ def prepare(job: Job, reader: Reader) -> Prepared:
         text_words=_words(sources.texts.items) if settings.made_of.text else None,
         keys={f"{encoder.name}/{name}": f.key for name, f in found.items()} | keys,
         drawn=drawn.source,
+        sources=sources,
+        scaler=scaler,
+        frozen=found["test"].x,
     )
 
 
@@ -212,26 +219,6 @@ def _permuted(y: Tensor, classes: int, seed: int) -> Tensor:
         other = int(torch.randint(last, (1,), generator=stream))
         order[last], order[other] = order[other], order[last]
     return torch.tensor(order)[y]
-
-
-class Scaler:
-    """What is done to frozen features, learned from `reference` (N, width) without labels."""
-
-    def __init__(self, reference: Tensor, scaling: Scaling, norm: float) -> None:
-        self.scaling = scaling
-        if scaling == "centred":
-            self.mean = reference.mean(0)
-            self.factor = norm / float((reference - self.mean).norm(dim=1).mean())
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """The rows of x (N, width), scaled."""
-        if self.scaling == "raw":
-            return x
-        if self.scaling == "centred":
-            return (x - self.mean) * self.factor
-        from torch.nn.functional import normalize
-
-        return normalize(x, dim=1)
 
 
 def _rows(features: Features, chosen: Sequence[int] | None, scaler: Scaler) -> Samples:

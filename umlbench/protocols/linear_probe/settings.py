@@ -12,9 +12,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from umlbench import data, encoders
 from umlbench.encoders import Dtype, Pooling, Transform
 from umlbench.errors import nearest
+from umlbench.models.scaling import Scaling
 from umlbench.schema import Closed
-
-Scaling = Literal["raw", "unit", "centred"]
 
 NO_TEXT: Mapping[str, str | int] = {  # the value of an axis that takes the text away
     "text_dataset": "none",

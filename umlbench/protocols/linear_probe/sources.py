@@ -31,7 +31,12 @@ class Sources:
     @property
     def encoder(self) -> Encoder:
         """The target's encoder."""
-        return _encoder(self.settings).find(self.context)
+        return self.encoder_need.find(self.context)
+
+    @property
+    def encoder_need(self) -> EncoderNeed:
+        """Which encoder that is."""
+        return _encoder(self.settings)
 
     @property
     def texts(self) -> Corpus:

@@ -1,0 +1,95 @@
+"""Trains the trials of many jobs in one sweep, and keeps the heads that their jobs select."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from umlbench import selection
+from umlbench.heads import Frozen, Head
+from umlbench.jobs import Context, Job
+from umlbench.protocols.linear_probe.prepared import Prepared
+from umlbench.protocols.linear_probe.settings import Settings
+from umlbench.selection import Selected
+
+if TYPE_CHECKING:
+    from umlbench.sweep import Schedule, Trial, TrialResult, Weights
+
+PORTION = 2**30  # bytes of weights that one call of the sweep may leave where heads are kept
+
+
+def train(prepared: Sequence[Prepared], context: Context) -> list[list[TrialResult]]:
+    """The results of each job; with `Context.heads` the selected one holds its best weights."""
+    from umlbench import sweep
+
+    schedule = _schedule(prepared[0].settings)
+    trials = [trial for one in prepared for trial in one.trials()]
+    if not context.heads:
+        return _by_job(prepared, sweep.train(trials, schedule, device=context.device))
+    results: list[TrialResult] = []
+    for portion in _portions(trials):  # a trial computes the same bits in any of them
+        results += sweep.train(portion, schedule, device=context.device, keep={"best"})
+        results = [result for job in _by_job(prepared, results) for result in job]
+    return _by_job(prepared, results)
+
+
+def choose(job: Job, results: Sequence[TrialResult]) -> Selected:
+    """The trial that the job's rule selects; its spread is in percent."""
+    val = [100 * result.best_val_accuracy for result in results]
+    test = [100 * result.test_accuracy for result in results]
+    return selection.RULES[job.selection or "val_accuracy"](val, test)
+
+
+def head(one: Prepared, weights: Weights) -> Head:
+    """A job's selected weights, and what else turns the features of a photo into a class.
+
+    `test_predicted` is what this head says of the test split's features.
+    """
+    tensors = {"head": weights.head, "scales": weights.scales, **one.scaler.constants}
+    if weights.projection is not None:
+        tensors["projection"] = weights.projection
+    made = Head(
+        {name: tensor.float().cpu().numpy() for name, tensor in tensors.items()},
+        classes=tuple(one.sources.dataset.classes),
+        encoder=Frozen.of(one.sources.encoder_need, one.sources.encoder),
+        scaling=one.settings.scaling,
+    )
+    predicted, _ = made.classify(one.frozen)
+    return replace(made, tensors={**made.tensors, "test_predicted": predicted})
+
+
+def _schedule(settings: Settings) -> Schedule:
+    from umlbench.sweep import Schedule
+
+    return Schedule(
+        max_iterations=settings.max_iterations,
+        warmup_iterations=settings.warmup_iterations,
+        warmup_min_lr=settings.warmup_min_lr,
+        eval_every=settings.eval_every,
+        patience=settings.patience,
+    )
+
+
+def _by_job(
+    prepared: Sequence[Prepared], results: Sequence[TrialResult]
+) -> list[list[TrialResult]]:
+    """The results so far by job; weights stay with those that lead now."""
+    left = iter(results)
+    groups = [list(islice(left, len(one.job.trials()))) for one in prepared]
+    return [_leader_only(one.job, r) for one, r in zip(prepared, groups, strict=True)]
+
+
+def _portions(trials: Sequence[Trial]) -> Iterator[Sequence[Trial]]:
+    """Trials whose weights fit into `PORTION` bytes together, at least one at a time."""
+    first = trials[0]
+    parts = [first.head] if first.projection is None else [first.head, first.projection]
+    size = max(1, PORTION // sum(part.nbytes for part in parts))
+    return (trials[start : start + size] for start in range(0, len(trials), size))
+
+
+def _leader_only(job: Job, results: list[TrialResult]) -> list[TrialResult]:
+    """The results, without the weights of those that the rule passes over already."""
+    best = choose(job, results).index if results else None
+    return [r if i == best else replace(r, best=None) for i, r in enumerate(results)]
