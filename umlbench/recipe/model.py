@@ -18,7 +18,7 @@ from umlbench.jobs import Grid, Job
 from umlbench.schema import Closed, Scalar, located
 
 Values = Annotated[list[Scalar], Field(min_length=1)]
-Points = Annotated[list[float], Field(min_length=1)]
+Points = Annotated[list[float] | list[str], Field(min_length=1)]
 Presets = Mapping[str, Mapping[Scalar, Mapping[str, Any]]]
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
