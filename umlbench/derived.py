@@ -34,7 +34,7 @@ class ExchangeRates:
 
     def _rate(self, coords: Coords) -> Rate:
         fixed = {axis: value for axis, value in coords.items() if axis != "fit"}
-        accuracy = self._surface(fixed, "accuracy")
+        accuracy = self._surface(fixed, self.analysis.of)
         words = self._surface(fixed, "text_words")
         known = [value for samples in words.values() for value in samples.values()]
         fit = FITS[str(coords["fit"])]

@@ -52,6 +52,7 @@ class Metric:
     digits: int = 2
     scientific: bool = False
     over_seeds: Literal["mean", "min", "max"] = "mean"
+    log_axis: bool = False  # how a figure draws it
 
     def show(self, value: float, signed: bool = False) -> str:
         """The value with this metric's decimals; minus zero is zero."""

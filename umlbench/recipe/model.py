@@ -43,11 +43,19 @@ def named(cell: Mapping[str, Scalar], presets: Presets, fields: Container[str]) 
 
 
 class Plot(Closed):
-    """A figure drawn from the records: `x` across, one line per value of `lines`."""
+    """A figure drawn from the records: `x` across, one line per value of `lines`.
+
+    There is a panel for each printed metric and for each combination of the axes `panels`.
+    """
 
     x: str
     lines: str
-    panels: str | None = None
+    panels: str | list[str] = Field(default_factory=list)
+
+    @property
+    def panel_axes(self) -> list[str]:
+        """`panels` as a list."""
+        return [self.panels] if isinstance(self.panels, str) else self.panels
 
 
 class Analysis(Closed):
@@ -71,6 +79,11 @@ class Analysis(Closed):
     def metrics(self) -> Mapping[str, protocols.Metric]:
         """The figures that it makes."""
         return exchange_rate.METRICS
+
+    @property
+    def of(self) -> str:
+        """The figure of a cell that it makes them of."""
+        return "accuracy"
 
 
 class Layout(Closed):
