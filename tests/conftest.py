@@ -16,6 +16,7 @@ import handmade
 import toy_protocol
 
 from umlbench import planning, protocols
+from umlbench.heads import Place
 from umlbench.jobs import Context
 from umlbench.planning import Plan
 from umlbench.recipe import Bundle, Recipe
@@ -35,6 +36,7 @@ def toy_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., P
         seeds: Sequence[int] = (1,),
         together: bool = False,
         axes: Mapping[str, Any] | None = None,
+        heads: Place | None = None,
         **how: Any,
     ) -> Plan:
         (tmp_path / "acts.json").write_text(json.dumps(acts))
@@ -50,7 +52,7 @@ def toy_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., P
             }
         )
         bundle = Bundle("toy", "A toy", (Recipe(file, "toy"),))
-        return planning.make(bundle, tmp_path / "results", Context(), **how)
+        return planning.make(bundle, tmp_path / "results", Context(heads=heads), **how)
 
     return make
 

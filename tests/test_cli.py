@@ -12,11 +12,13 @@ import pytest
 
 from umlbench import api, cli, paper
 from umlbench import recipe as recipes
+from umlbench.heads import About
+from umlbench.prediction import Prediction, Predictions
 
 COMMANDS = {
     "list", "show", "plan", "run", "report", "plot", "check", "validate", "copy", "doctor",
     "cache path", "cache ls", "cache verify", "cache prune", "prepare", "features import",
-    "bench sweep",
+    "bench sweep", "predict",
 }  # fmt: skip
 LIKE_TABLE12 = {
     "paper": "table12",
@@ -221,6 +223,11 @@ def test_environment_variables(umlbench, monkeypatch, tmp_path):
         (["plan", "digits", "--sede", "1"], 2, "--sede"),
         (["run", "theory", "--executor", "locl"], 2, "did you mean 'local'?"),
         (["run", "theory", "--device", "tpu"], 2, "no device 'tpu'"),
+        (["plan", "theory", "--heads", "cash"], 2, "unknown place for heads 'cash', did you mean"),
+        (["predict", "digits", "photos", "--format", "jsn"], 2, "did you mean 'json'?"),
+        (["predict", "digits", "photos", "--only", "shots=3"], 2, "known: 1, 2, 4, 8, 16"),
+        (["predict", "digits", "photos"], 4, "no stored head of digits: of 75 jobs"),
+        (["predict", "x.safetensors", "photos"], 4, "x.safetensors: no such file"),
         (["report", "--format", "jsn"], 2, "did you mean 'json'?"),
         (["report"], 2, "run first: umlbench run quickstart"),
         (["check"], 2, "run first: umlbench run quickstart"),
@@ -252,6 +259,36 @@ def test_a_run_stores_reports_and_says_where(umlbench, tmp_path):
     assert umlbench("check", "theory").out.startswith("theory: no deviation (")
     listed = json.loads(umlbench("list", "--json").out)
     assert {item["name"]: item["done"] for item in listed}["theory"] == 2
+
+
+def test_predict(umlbench, monkeypatch):
+    about = About.model_construct(
+        id="0f", recipe="hand", cell={"shots": 1}, seed=2, metrics={"accuracy": 61.5}, encoder=None
+    )
+    photo = Prediction("a.jpg", 1, "owl, barn", 0.91)
+    broken = {"b.jpg": "torn"}
+    found = [Predictions(SimpleNamespace(about=about), (photo,), them) for them in (broken, {})]
+    monkeypatch.setattr(api, "predict", lambda *_, **__: found[0])
+    shown = umlbench("predict", "hand", "photos")
+    assert (shown.code, "owl, barn" in shown.out) == (4, True)
+    assert shown.err == ("head: hand shots=1 seed=2 (accuracy 61.50)\nbroken: b.jpg: torn\n")
+    text = umlbench("predict", "hand", "photos", "--format", "csv").out
+    assert text == 'photo,class,probability\na.jpg,"owl, barn",0.9100\n'
+    found.pop(0)
+    assert umlbench("predict", "hand", "photos", "--format", "json").code == 0
+
+
+def test_a_run_says_where_its_heads_are(umlbench):
+    run = ("run", "digits", "--only", "shots=1,method=unimodal", "--seeds", "1", "--workers", "1")
+    few = ("--set", "max_iterations=60", "--set", "grid.learning_rate=[0.001]")
+    assert "heads" not in umlbench(*run, *few).err
+    planned = umlbench("plan", *run[1:6], *few, "--heads", "results")
+    assert "1 jobs are done and run again to keep their heads." in planned.out
+    ended = umlbench(*run, *few, "--heads", "results")
+    assert "digits: 1 of 1 jobs to run, 1 of them again to keep their heads" in ended.err
+    assert ended.err.splitlines()[-1] == "heads in results/digits/heads"
+    assert len(list(Path("results/digits/heads").iterdir())) == 1
+    assert "0 of 1 jobs to run, 1 are done" in umlbench(*run, *few, "--heads", "results").err
 
 
 def test_a_changed_recipe_writes_no_tables(umlbench, tmp_path):
@@ -390,3 +427,38 @@ def test_the_console_script_runs_as_a_module():
 def test_paths_of_this_machine_are_in_no_module():
     home = str(Path.home())
     assert all(home not in p.read_text() for p in Path(cli.__file__).parent.glob("*.py"))
+
+
+PARTLY = """\
+id: partly
+title: Digits and textures
+protocol: linear_probe
+axes: {dataset: [digits, dtd]}
+seeds: [1]
+settings: {encoder: pixels, method: unimodal, shots: 1, max_iterations: 60}
+report: {metrics: [accuracy], rows: [dataset]}
+"""
+
+
+def test_what_is_here_runs_and_what_is_missing_is_named(umlbench, tmp_path):
+    (tmp_path / "partly.yaml").write_text(PARTLY)
+    (tmp_path / "data").mkdir()
+    ran = umlbench("run", "partly.yaml", "--offline", "--data", "data")
+    assert ran.code == 4
+    assert re.search(r"^ *digits +\d+\.\d\d", ran.out, flags=re.M)
+    assert re.search(r"^ *dtd +not run", ran.out, flags=re.M)
+    assert "left out; the end names them" in ran.err
+    last = ran.err[ran.err.index("Not run, because this is missing here:") :]
+    assert "dtd: no such folder" in last
+    again = umlbench("run", "partly.yaml", "--offline", "--data", "data")
+    assert (again.code, again.out) == (4, "")  # nothing is left that could run
+    assert "dtd: no such folder" in again.err
+
+
+def test_a_broken_data_set_stops_a_run_before_any_training(umlbench, tmp_path):
+    (tmp_path / "partly.yaml").write_text(PARTLY)
+    (tmp_path / "data" / "dtd").mkdir(parents=True)
+    ran = umlbench("run", "partly.yaml", "--offline", "--data", "data")
+    assert (ran.code, ran.out) == (4, "")
+    assert "split_zhou_DescribableTextures.json" in ran.err
+    assert not (tmp_path / "results").exists()

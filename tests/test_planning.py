@@ -32,6 +32,26 @@ def test_what_has_a_figure_is_done(toy_plan: MakePlan) -> None:
     assert [job.seed for job in toy_plan("ok", "ok", seeds=(1, 2)).parts[0].todo] == [2, 1, 2]
 
 
+def test_with_heads_a_job_is_done_when_its_head_is_there(toy_plan: MakePlan) -> None:
+    execute(toy_plan("ok"), LocalExecutor(), Context())
+    asked = toy_plan("ok", "ok", heads="results")
+    assert (asked.todo, asked.headless) == (2, 1)  # one is done without its head, one is new
+    execute(asked, LocalExecutor(), Context(heads="results"))
+    assert (toy_plan("ok", "ok", heads="results").todo, toy_plan("ok", "ok").todo) == (0, 0)
+    elsewhere = toy_plan("ok", "ok", heads="cache")
+    assert (elsewhere.todo, elsewhere.headless) == (2, 2)
+    fresh = toy_plan("ok", "ok", heads="results", fresh=True)
+    assert (fresh.todo, fresh.headless) == (2, 0)
+
+
+def test_a_protocol_without_heads_is_done_without(
+    toy_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute(toy_plan("ok"), LocalExecutor(), Context())
+    monkeypatch.delattr(sys.modules["umlbench.protocols.toy"], "HEADS")
+    assert toy_plan("ok", heads="results").todo == 0
+
+
 def test_limit_keeps_the_first_jobs_done_or_not(toy_plan: MakePlan) -> None:
     execute(toy_plan("ok", "ok", "ok", limit=1), LocalExecutor(), Context())
     plan = toy_plan("ok", "ok", "ok", limit=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import authors_files
 import numpy as np
 import pytest
 import torch
@@ -19,9 +21,12 @@ from hub_standin import COMMIT, Hub
 from PIL import Image
 
 from umlbench import api, data, encoders, extraction, features, running
+from umlbench import prepare as preparing
+from umlbench.data import sequence_sets
 from umlbench.data.sets import SETS
 from umlbench.errors import Exit, MissingInput, UserError
 from umlbench.executors.local import LocalExecutor
+from umlbench.needs import SequencesNeed
 
 WORDS = {
     "config.json": b'{"model_type": "bert", "hidden_size": 8}',
@@ -222,6 +227,36 @@ def test_every_fault_of_the_data_is_told_at_once(tmp_path: Path, dtd: Path) -> N
         assert part in lines
     quick = [one for one in api.prepare(path, quick=True) if one.kind == "data set"]
     assert not any("whole image" in line for line in quick[0].lines)
+
+
+def test_sequences_are_present_missing_or_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(**how: bool) -> dict[str, preparing.Found]:
+        return {one.name: one for one in api.prepare(recipe(tmp_path), offline=True, **how)}
+
+    names = ("mosi", "mosei", "ur_funny")
+    monkeypatch.setattr(preparing, "needs", lambda _: tuple(map(SequencesNeed, names)))
+    files = {name: tmp_path / "data" / sequence_sets.SETS[name].file for name in names}
+    content = authors_files.affect()
+    content["test"]["text"][0] = 0
+    authors_files.write(files["mosi"], content)
+    files["ur_funny"].write_bytes(files["mosi"].read_bytes())  # of another set: 20 wide, not 371
+    found = prepare()
+    assert {name: one.state for name, one in found.items()} == {
+        "mosi": "present", "mosei": "missing", "ur_funny": "broken",
+    }  # fmt: skip
+    assert found["mosi"].lines == (
+        "2 classes, 6 train, 4 val, 4 test; vision 20, audio 5, text 300 wide",
+        "test: 1 samples without text were left out",
+        f"mosi 1 sha256:{hashlib.sha256(files['mosi'].read_bytes()).hexdigest()}",
+    )
+    assert str(files["mosei"]) in found["mosei"].lines[0]
+    assert "humor.pkl: train: vision is 20 wide, not 371" in found["ur_funny"].lines[0]
+    assert {one.kind for one in found.values()} == {"sequences"}
+    need, context = SequencesNeed("mosi"), _context(tmp_path)
+    assert need.find(context) is need.find(context)
+    assert [one.state for one in prepare(quick=True).values()] == ["present", "missing", "present"]
 
 
 def test_a_torn_safetensors_file_is_named(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from umlbench import heads
 from umlbench.errors import StorageError
 from umlbench.executors import Result
 from umlbench.executors.local import LocalExecutor
@@ -95,6 +96,42 @@ def test_one_worker_and_three_make_the_same_records(toy_plan: MakePlan, tmp_path
         found.append({record.id: record.figures() for record in made})
     assert found[0] == found[1]
     assert len(found[0]) == 8
+
+
+# --- heads --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("place", heads.PLACES)
+def test_the_heads_of_successes_are_stored(
+    toy_plan: MakePlan, tmp_path: Path, workers: int, place: heads.Place
+) -> None:
+    plan = toy_plan("ok", "raise", "nan", "ok", heads=place)
+    context = Context(cache=tmp_path / "cache", heads=place)
+    made = execute(plan, LocalExecutor(("cpu",) * workers), context)
+    folder = {"results": plan.parts[0].store.folder, "cache": context.cache}[place] / "heads"
+    assert {path.stem for path in folder.iterdir()} == {r.id for r in made if r.ok}
+    for record in made:
+        if record.ok:
+            found = heads.load(folder / f"{record.id}.safetensors")
+            assert found.tensors["head"][0].tolist() == [record.cell["number"], record.seed]
+            assert (found.about.id, found.about.metrics) == (record.id, record.metrics)
+
+
+def test_no_head_is_stored_unasked(toy_plan: MakePlan) -> None:
+    plan = toy_plan("ok")
+    execute(plan, ALONE, Context())
+    assert [path.name for path in plan.parts[0].store.folder.iterdir()] == ["records.jsonl"]
+
+
+def test_a_head_that_cannot_be_stored_leaves_no_record(toy_plan: MakePlan) -> None:
+    """Else the job would be done without it."""
+    plan = toy_plan("ok", heads="results")
+    plan.parts[0].store.folder.mkdir(parents=True)
+    (plan.parts[0].store.folder / "heads").touch()  # a file where the folder should be
+    with pytest.raises(StorageError, match="cannot write"):
+        execute(plan, ALONE, Context(heads="results"))
+    assert plan.parts[0].store.load().records == ()
 
 
 # --- whole batches ------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,8 +83,8 @@ def prepare(
 ) -> list[Found]:
     """Every data set, corpus and weight of a recipe or suite: present, missing or broken.
 
-    Weights are downloaded at their pinned revision unless `offline`. `quick` neither opens photos
-    nor hashes weights.
+    Weights are downloaded at their pinned revision unless `offline`. `quick` opens neither photos
+    nor sequences, and hashes no weights.
     """
     bundle = recipes.bundle(name, **changes)
     context = Context("cpu", env.cache(), data or env.data(), offline, say)
@@ -113,22 +113,21 @@ def run(
     Weights are downloaded and features extracted before the first training; `say` hears of both.
     `workers` processes share a CPU (None: one per core); on GPUs there is one per device. `heads`
     keeps each job's selected head in that place; a job that is done without it runs again.
-    Raises `MissingInput` before any training where data or weights are missing, and `StorageError`
-    where records cannot be written.
+    Cells whose data or weights are missing are left out (`Ran.plan.missing` names what they lack).
+    Raises `MissingInput` before any training where that leaves nothing to run or a data set is
+    broken, and `StorageError` where records cannot be written.
     """
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
     started = time.monotonic()
     where: dict[str, Any] = {"results": results, "data": data, "offline": offline}
     how = {**where, "fresh": fresh, "limit": limit, "heads": heads, **changes}
-    made_plan = plan(name, **how)
-    if made_plan.missing:
-        raise _missing(made_plan, name)
+    made_plan = _runnable(name, how)
     devices = env.devices(device, workers)
     context = Context(devices[0], env.cache(), data or env.data(), offline, say, _place(heads))
     if made_plan.downloads:
         preparing.download(made_plan, context)
-        made_plan = plan(name, **how)
+        made_plan = _runnable(name, how)
     extract(made_plan, context)
     if on_plan:
         on_plan(made_plan)
@@ -154,6 +153,15 @@ def _kept(made_plan: Plan, context: Context) -> Iterator[Path]:
     for part in made_plan.parts:
         if context.heads and protocols.keeps_heads(part.recipe.protocol):
             yield Shelf(part.store.folder, context.cache).folder(context.heads)
+
+
+def _runnable(name: str | Path, how: Mapping[str, Any]) -> Plan:
+    """The plan of what can be run here; `MissingInput` where that is nothing, or data is broken."""
+    whole = plan(name, **how)
+    found = whole.runnable()
+    if whole.broken or (whole.missing and not found.todo):
+        raise _missing(whole, name)
+    return found
 
 
 def _missing(made_plan: Plan, name: str | Path) -> MissingInput:
@@ -201,7 +209,7 @@ def head(
 
 def predict(
     name: str | Path,
-    folder: Path,
+    folder: str | Path,
     *,
     seed: int | None = None,
     results: Path | None = None,
@@ -215,7 +223,7 @@ def predict(
     chosen = head(name, seed=seed, results=results, **changes)
     where = env.devices(device, 1)[0]
     context = Context(where, env.cache(), data or env.data(), offline, say)
-    return predict_photos(chosen, folder, context)
+    return predict_photos(chosen, Path(folder), context)
 
 
 def write(made_plan: Plan) -> Iterator[Path]:

@@ -55,7 +55,7 @@ cache_app = _group(
 )
 bench_app = _group(
     "bench",
-    "Measurements of speed on this machine: sweep.",
+    "Measurements of speed on this machine: sweep, trunk.",
     "umlbench bench sweep --quick --results /tmp/bench",
 )
 features_app = _group(
@@ -307,6 +307,8 @@ def run(
     _print_run(ran, console)
     if ran.failed:
         raise typer.Exit(Exit.JOBS_FAILED)
+    if ran.plan.missing:
+        raise typer.Exit(Exit.MISSING_INPUT)
 
 
 @app.command(
@@ -464,7 +466,9 @@ def predict(
         overrides=change or (),
         only=only or (),
     )
-    _say(console, f"head: {found.head.about}")
+    about = found.head.about
+    figures = ", ".join(f"{name} {value:.2f}" for name, value in about.metrics.items())
+    _say(console, f"head: {about} ({figures})")
     if form == "console":
         _console().print(predictions.console(found))
     else:
@@ -541,14 +545,50 @@ def bench_sweep(
 
     Written to RESULTS/bench with the machine's description; run it on a quiet machine.
     """
-    from umlbench import bench
+    from umlbench.bench import sweep
 
     console = _console(stderr=True)
-    measured = bench.sweep(
+    measured = sweep.measure(
         classes=classes or (37, 397, 1000),
         trials=trials or (1, 12, 96),
         device=device,
         quick=quick,
+        say=lambda line: _say(console, line),
+    )
+    written = measured.write(results / "bench")
+    _say(_console(), measured.to_markdown())
+    _say(console, "written: " + " ".join(str(path) for path in written))
+
+
+@bench_app.command(
+    name="trunk",
+    epilog=_examples(
+        "umlbench bench trunk", "umlbench bench trunk --threads 1 --threads 2 --results /tmp/bench"
+    ),
+)
+def bench_trunk(
+    threads: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N", min=1, help="Threads of a training (1); repeatable."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", envvar="UMLBENCH_DEVICE", help="cpu or cuda.")
+    ] = "cpu",
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer and shorter turns.")] = False,
+    results: Results = RESULTS,
+) -> None:
+    """Time per iteration of self-supervised training: ours and the plain loop, in one run.
+
+    Written to RESULTS/bench with the machine's description; run it on a quiet machine.
+    """
+    from umlbench.bench import trunk
+
+    console = _console(stderr=True)
+    measured = trunk.measure(
+        threads=threads or (1,),
+        repeats=3 if quick else 5,
+        turn=trunk.TURN / 4 if quick else trunk.TURN,
+        device=device,
         say=lambda line: _say(console, line),
     )
     written = measured.write(results / "bench")
@@ -791,6 +831,8 @@ def _print_run(ran: Ran, console: Console) -> None:
     lines += [f"heads in {folder}" for folder in ran.heads]
     if ran.failed:
         lines.append(f"{len(ran.failed)} jobs failed; this tries them again: {_resume_command()}")
+    if ran.plan.missing:
+        lines += ["Not run, because this is missing here:", *ran.plan.missing]
     _say(console, *lines)
 
 

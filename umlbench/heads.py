@@ -192,12 +192,8 @@ class Shelf:
 
 def matching(recipe: Recipe, results: Path, cache: Path) -> list[tuple[Record, Path]]:
     """The recipe's jobs that have a stored head, each once, in plan order; reads records only."""
-    from umlbench import reporting
-
-    store = Store(results, recipe.id)
-    shelf = Shelf(store.folder, cache)
-    jobs = {record.id: record for record in reporting.build(recipe, store.load()).records}
-    files = ((record, shelf.find(record.id)) for record in jobs.values())
+    shelf = Shelf(results / recipe.id, cache)
+    files = ((record, shelf.find(record.id)) for record in _recorded(recipe, results))
     return [(record, path) for record, path in files if path]
 
 
@@ -208,15 +204,24 @@ def find(recipe: Recipe, results: Path, cache: Path) -> StoredHead:
     """
     found = matching(recipe, results, cache)
     if not found:
-        what = f"no stored head of {recipe.id} for these cells and seeds in {results} or the cache"
-        hint = "keep it: umlbench run ... --heads results (a job that is done runs again for it)"
-        raise MissingInput(what, hint)
+        done, jobs = len(_recorded(recipe, results)), len({job.spec_id for job in recipe.jobs()})
+        what = f"no stored head of {recipe.id}: of {jobs} jobs that match, {done} have a record"
+        hint = f"`umlbench run {recipe.source} --heads results` keeps heads, of done jobs too"
+        raise MissingInput(f"{what} in {results} and none a head there or in the cache", hint)
     if len(found) > 1:
         names = [_at(record.cell, record.seed) for record, _ in found]
         rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         what = f"{len(names)} stored heads of {recipe.id} match: {'; '.join(names[:SHOWN])}{rest}"
         raise UserError(what, "leave one: --only AXIS=VALUE,... and --seed N")
     return load(found[0][1])
+
+
+def _recorded(recipe: Recipe, results: Path) -> list[Record]:
+    """The records behind the recipe's cells, each once, in plan order."""
+    from umlbench import reporting
+
+    report = reporting.build(recipe, Store(results, recipe.id).load())
+    return list({record.id: record for record in report.records}.values())
 
 
 def _at(cell: Mapping[str, Scalar], seed: int) -> str:

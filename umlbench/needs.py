@@ -1,4 +1,4 @@
-"""What a cell reads: data sets, sentences, encoders, and the features of one by another.
+"""What a cell reads: data sets, sequences, sentences, encoders, and features of one by another.
 
 A protocol declares it without looking (`reads`). `find` then looks on this machine; with
 `Context.offline` it opens no socket, without it weights are downloaded at their pinned revision.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from umlbench import data, encoders, features
-from umlbench.data import corpora
+from umlbench.data import corpora, sequence_sets
 from umlbench.data.corpora import Aliases
 from umlbench.data.sets import SETS
 from umlbench.encoders.weights import split_name
@@ -23,6 +23,7 @@ from umlbench.jobs import Context
 if TYPE_CHECKING:
     from umlbench.data import Corpus, Dataset
     from umlbench.data.samples import Samples
+    from umlbench.data.sequences import SequenceSet
     from umlbench.encoders import Dtype, Encoder, Modality, Pooling, Transform
 
 IMPORTED = "imported:"
@@ -41,6 +42,10 @@ class DatasetNeed:
     def find(self, context: Context) -> Dataset:
         """The data set, found once a process; `MissingInput` lists everything it lacks."""
         return _dataset(self.dataset, context.data, context.cache)
+
+    def is_absent(self, context: Context) -> bool:
+        """Whether nothing of it is here: then it is missing, else what is wrong is broken."""
+        return not data.folder(self.dataset, context.data).is_dir()
 
     def parts(self, context: Context) -> Iterator[tuple[str, str, Samples]]:
         """(data set, split, samples) of every split."""
@@ -147,7 +152,25 @@ class EncoderNeed:
         return found
 
 
-Need = DatasetNeed | TextsNeed | EncoderNeed
+@dataclass(frozen=True)
+class SequencesNeed:
+    """The sequences of one data set in all its modalities."""
+
+    dataset: str
+    kind: ClassVar[str] = "sequences"
+
+    def __str__(self) -> str:
+        return self.dataset
+
+    def find(self, context: Context) -> SequenceSet:
+        """The set, found once a process; `MissingInput` names its file and where to get it.
+
+        Samples of a published set are read when they are first asked for (`sequence_sets.load`).
+        """
+        return _sequences(self.dataset, context.data, context.cache)
+
+
+Need = DatasetNeed | SequencesNeed | TextsNeed | EncoderNeed
 
 
 @dataclass(frozen=True)
@@ -169,6 +192,11 @@ class Reads:
 @cache
 def _dataset(name: str, root: Path, cache: Path) -> Dataset:
     return data.load(name, root, cache=cache)
+
+
+@cache
+def _sequences(name: str, root: Path, cache: Path) -> SequenceSet:
+    return sequence_sets.load(name, root, cache)
 
 
 @cache

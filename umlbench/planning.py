@@ -13,7 +13,7 @@ from umlbench.errors import MissingInput
 from umlbench.extraction import FeatureCost
 from umlbench.heads import Shelf
 from umlbench.jobs import Context, Job
-from umlbench.needs import Need, Reads
+from umlbench.needs import DatasetNeed, Need, Reads
 from umlbench.recipe import Bundle, Recipe
 from umlbench.records import Store, Stored
 
@@ -33,6 +33,8 @@ class Part:
     features: tuple[FeatureCost, ...] = ()  # of the missing jobs
     reads: Reads = field(default_factory=Reads)  # what the missing jobs read
     headless: int = 0  # jobs of `todo` that have a figure and run again for their heads
+    blocked: frozenset[str] = frozenset()  # ids of `todo` that lack what no download brings
+    broken: tuple[str, ...] = ()  # of `missing`: what is here, but not as it must be
 
     @property
     def trials(self) -> int:
@@ -43,6 +45,14 @@ class Part:
     def seconds(self) -> float | None:
         """The time the missing jobs will take on one worker, from earlier records."""
         return None if self.seconds_per_job is None else self.seconds_per_job * len(self.todo)
+
+    def runnable(self) -> Part:
+        """The same without the blocked jobs, and without what only they read."""
+        jobs, todo = (
+            tuple(job for job in some if job.id not in self.blocked)
+            for some in (self.jobs, self.todo)
+        )
+        return replace(self, jobs=jobs, todo=todo, reads=_reads(self.recipe, todo))
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,15 @@ class Plan:
     def missing(self) -> tuple[str, ...]:
         """Every missing input, once."""
         return tuple(dict.fromkeys(line for part in self.parts for line in part.missing))
+
+    @property
+    def broken(self) -> bool:
+        """Whether data is here that is not as it must be."""
+        return any(part.broken for part in self.parts)
+
+    def runnable(self) -> Plan:
+        """The same without the jobs whose data or weights are not here and cannot be fetched."""
+        return replace(self, parts=tuple(part.runnable() for part in self.parts))
 
     @property
     def downloads(self) -> tuple[Download, ...]:
@@ -105,22 +124,36 @@ def make(
 def _part(recipe: Recipe, results: Path, context: Context, fresh: bool, limit: int | None) -> Part:
     store = Store(results, recipe.id)
     stored = store.load()
-    inputs, missing, downloads = _inputs(recipe, context)
+    inputs = _inputs(recipe, context)
     # Cells that differ in nothing the protocol reads are one job (unimodal under two text types).
     unique: dict[str, Job] = {}
-    for job in recipe.jobs(inputs):
+    for job in recipe.jobs(inputs.found):
         unique.setdefault(job.id, job)
     jobs = tuple(unique.values())[:limit]
     done = set() if fresh else stored.done()
     headless = _without_head(recipe, store, done.intersection(unique), context)
     todo = tuple(job for job in jobs if job.id not in done - headless)
-    reads = together(protocols.reads(recipe.protocol, job.settings) for job in todo)
+    reads = _reads(recipe, todo)
     features = tuple(extraction.costs(reads.features, replace(context, offline=True)))
-    timed = _seconds_per_job(stored)
-    again = sum(job.id in headless for job in todo)
     return Part(
-        recipe, store, stored, jobs, todo, missing, timed, downloads, features, reads, again
+        recipe,
+        store,
+        stored,
+        jobs,
+        todo,
+        inputs.missing,
+        _seconds_per_job(stored),
+        inputs.downloads,
+        features,
+        reads,
+        headless=sum(job.id in headless for job in todo),
+        blocked=frozenset(j.id for j in todo if j.settings.model_dump_json() in inputs.blocked),
+        broken=inputs.broken,
     )
+
+
+def _reads(recipe: Recipe, jobs: Iterable[Job]) -> Reads:
+    return together(protocols.reads(recipe.protocol, job.settings) for job in jobs)
 
 
 def _without_head(recipe: Recipe, store: Store, done: set[str], context: Context) -> set[str]:
@@ -140,25 +173,43 @@ def together(many: Iterable[Reads]) -> Reads:
     return Reads(tuple(needs), tuple(features))
 
 
-def _inputs(
-    recipe: Recipe, context: Context
-) -> tuple[dict[str, dict[str, str]], tuple[str, ...], tuple[Download, ...]]:
-    """Fingerprints by settings (JSON) of each cell, what is missing, and what can be fetched."""
+@dataclass(frozen=True)
+class _Inputs:
+    """What was found for the cells of a recipe; cells are named by their settings (JSON)."""
+
+    found: dict[str, dict[str, str]]  # fingerprints by cell
+    blocked: set[str]  # cells that lack what no download brings
+    missing: tuple[str, ...]
+    broken: tuple[str, ...]
+    downloads: tuple[Download, ...]
+
+
+def _inputs(recipe: Recipe, context: Context) -> _Inputs:
+    """Looks for everything that the cells read."""
     look = _Look(replace(context, offline=True))
     found: dict[str, dict[str, str]] = {}
+    lacking: dict[str, list[str]] = {}
     for cell in recipe.cells():
         settings = recipe.settings(cell)
         key = settings.model_dump_json()
-        lacking = [look(need) for need in protocols.reads(recipe.protocol, settings).needs]
-        if key in found or any(lacking):
+        if key in found or key in lacking:
+            continue
+        needs = protocols.reads(recipe.protocol, settings).needs
+        if faults := [line for line in map(look, needs) if line]:
+            lacking[key] = faults
             continue
         try:
             found[key] = recipe.protocol.inputs(settings, look.context)
         except MissingInput as error:
-            look.missing[str(error)] = None
+            lacking[key] = [str(error)]
     fetch = {} if is_offline(context.offline) else look.downloads
-    lines = [line for line in look.missing if line not in fetch]
-    return found, tuple(lines), tuple(dict.fromkeys(fetch.values()))
+    return _Inputs(
+        found,
+        {key for key, lines in lacking.items() if not fetch.keys() >= set(lines)},
+        tuple(dict.fromkeys(x for lines in lacking.values() for x in lines if x not in fetch)),
+        tuple(look.broken),
+        tuple(dict.fromkeys(fetch.values())),
+    )
 
 
 class _Look:
@@ -166,25 +217,27 @@ class _Look:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.missing: dict[str, None] = {}
+        self.broken: list[str] = []
         self.downloads: dict[str, Download] = {}  # by the line that says it is missing
-        self._lacking: dict[Need, bool] = {}
+        self._lines: dict[Need, str] = {}
 
-    def __call__(self, need: Need) -> bool:
-        """Whether it is missing."""
-        if need not in self._lacking:
-            self._lacking[need] = self._is_missing(need)
-        return self._lacking[need]
+    def __call__(self, need: Need) -> str:
+        """The line that says it is missing; empty where it is here."""
+        if need not in self._lines:
+            self._lines[need] = self._find(need)
+        return self._lines[need]
 
-    def _is_missing(self, need: Need) -> bool:
+    def _find(self, need: Need) -> str:
         try:
             need.find(self.context)
         except MissingInput as error:
-            self.missing[str(error)] = None
+            line = str(error)
             if isinstance(error, MissingWeights) and error.download:
-                self.downloads[str(error)] = error.download
-            return True
-        return False
+                self.downloads[line] = error.download
+            if isinstance(need, DatasetNeed) and not need.is_absent(self.context):
+                self.broken.append(line)
+            return line
+        return ""
 
 
 def _seconds_per_job(stored: Stored) -> float | None:

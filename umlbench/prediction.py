@@ -40,9 +40,9 @@ class Predictions:
     def plain(self) -> dict[str, Any]:
         """For JSON."""
         about = self.head.about
-        job = {"id": about.id, "recipe": about.recipe, "cell": about.cell, "seed": about.seed}
+        named = {"id", "recipe", "cell", "seed", "metrics", "encoder"}
         return {
-            "head": {**job, "metrics": about.metrics},
+            "head": about.model_dump(mode="json", include=named),
             "photos": [{**vars(one)} for one in self.photos],
             "broken": dict(self.broken),
         }

@@ -6,16 +6,17 @@ Each need is present, missing (where to get it), or broken (which files), all of
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from umlbench import data, protocols
+from umlbench.data.sequences import Sequences
 from umlbench.data.sets import SETS
 from umlbench.encoders.weights import Download, MissingWeights, Weights, is_offline
 from umlbench.errors import MissingInput, UserError
 from umlbench.jobs import Context
-from umlbench.needs import DatasetNeed, EncoderNeed, Need, TextsNeed
+from umlbench.needs import DatasetNeed, EncoderNeed, Need, SequencesNeed, TextsNeed
 from umlbench.planning import Plan, together
 from umlbench.recipe import Bundle
 
@@ -48,8 +49,11 @@ def needs(bundle: Bundle) -> tuple[Need, ...]:
 
 
 def prepare(bundle: Bundle, context: Context, *, deep: bool = True) -> list[Found]:
-    """Look for every need, download weights unless offline; `deep` opens photos, hashes weights."""
-    order = (DatasetNeed.kind, TextsNeed.kind, EncoderNeed.kind)
+    """Look for every need, download weights unless offline.
+
+    `deep` opens photos and sequences, and hashes weights.
+    """
+    order = (DatasetNeed.kind, SequencesNeed.kind, TextsNeed.kind, EncoderNeed.kind)
     found = sorted(needs(bundle), key=lambda need: order.index(need.kind))
     return [_look(need, context, deep) for need in found]
 
@@ -68,8 +72,10 @@ def download(plan: Plan, context: Context) -> None:
 def _look(need: Need, context: Context, deep: bool) -> Found:
     if isinstance(need, DatasetNeed):
         return _dataset(need, context, deep)
+    if isinstance(need, SequencesNeed):
+        return _found(need, lambda: _sequences(need, context, deep))
     if isinstance(need, TextsNeed):
-        return _texts(need, context)
+        return _found(need, lambda: _texts(need, context))
     return _weights(need, context, deep)
 
 
@@ -77,7 +83,7 @@ def _dataset(need: DatasetNeed, context: Context, deep: bool) -> Found:
     context.say(f"data set {need}: looking through its files")
     faults = data.problems(need.dataset, context.data, decode=deep)
     if faults:
-        absent = not data.folder(need.dataset, context.data).is_dir()
+        absent = need.is_absent(context)
         lines = [*map(str, faults), *(_places(need, context) if absent else ())]
         return Found(need.kind, str(need), "missing" if absent else "broken", tuple(lines))
     found = need.find(context)
@@ -98,13 +104,35 @@ def _places(need: DatasetNeed, context: Context) -> Iterable[str]:
         yield f"{', '.join(spec.files)} to {context.data / spec.folder}"
 
 
-def _texts(need: TextsNeed, context: Context) -> Found:
+def _found(need: SequencesNeed | TextsNeed, look: Callable[[], Iterable[str]]) -> Found:
+    """Present with the lines that `look` tells, or why it could not."""
     try:
-        found = need.find(context)
+        return Found(need.kind, str(need), "present", tuple(look()))
     except UserError as error:
         state: State = "missing" if isinstance(error, MissingInput) else "broken"
         return Found(need.kind, str(need), state, _lines(error))
-    return Found(need.kind, str(need), "present", (f"{len(found)} sentences", *found.notices))
+
+
+def _sequences(need: SequencesNeed, context: Context, deep: bool) -> Iterable[str]:
+    """Counts and widths, where `deep` has the file read; its checksum always."""
+    context.say(f"sequences {need}: looking through its file")
+    found = need.find(context)
+    if deep:
+        counts = (f"{_counts(split)} {name}" for name, split in found.splits.items())
+        widths = (f"{name} {one.width}" for name, one in found.splits["train"].items())
+        yield f"{len(found.classes)} classes, {', '.join(counts)}; {', '.join(widths)} wide"
+        yield from found.notices
+    yield found.fingerprint
+
+
+def _counts(split: Mapping[str, Sequences]) -> str:
+    """Samples of a split, more than one number where modalities have their own."""
+    return "/".join(dict.fromkeys(str(len(one)) for one in split.values()))
+
+
+def _texts(need: TextsNeed, context: Context) -> Iterable[str]:
+    found = need.find(context)
+    return (f"{len(found)} sentences", *found.notices)
 
 
 def _weights(need: EncoderNeed, context: Context, deep: bool) -> Found:

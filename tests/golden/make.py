@@ -15,6 +15,17 @@ HERE = Path(__file__).parent
 METHODS = ("unimodal", "crossmodal_random", "crossmodal_zeroshot")
 KEPT_WEIGHTS = ("last__head.weight", "best__head.weight", "last__img_scale", "last__txt_scale")
 
+KEPT_OF_TRUNK = (
+    "xproj_in.fc.bias",
+    "yproj_in.fc.bias",
+    "encoder.conv.weight",
+    "encoder.transformer.layers.0.self_attn.in_proj_bias",
+    "encoder.transformer.layers.2.linear2.bias",
+    "encoder.transformer.layers.4.norm1.weight",
+    "decoders.0.fc.bias",
+    "decoders.1.fc.bias",
+)
+
 
 def cut(reference: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     """The arrays and the plain values of the subset."""
@@ -50,9 +61,25 @@ def cut(reference: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     return arrays, plain
 
 
+def cut_trunk(reference: Path) -> dict[str, np.ndarray]:
+    """The arrays of A4 but for the initial weights, which are drawn again (see README.md)."""
+    arrays: dict[str, np.ndarray] = {}
+    for key, value in np.load(reference / "A4_forward.npz").items():
+        if not key.startswith("f32") and not key.endswith("__zx"):
+            # The official table was computed in float32.
+            kept = value.astype(np.float32) if key.endswith("pos_table") else value
+            arrays[f"forward/{key}"] = kept
+    for key, value in np.load(reference / "A4_train20.npz").items():
+        final = key.partition("__final__")[2]
+        if key.startswith("f64") and (not final or final in KEPT_OF_TRUNK):
+            arrays[f"train/{key}"] = value
+    return arrays
+
+
 def main(reference: Path) -> None:
-    """Writes sweep.npz and sweep.json beside this file."""
+    """Writes sweep.npz, sweep.json and trunk.npz beside this file."""
     arrays, plain = cut(reference)
+    np.savez_compressed(HERE / "trunk.npz", **cut_trunk(reference))
     np.savez_compressed(HERE / "sweep.npz", **arrays)
     (HERE / "sweep.json").write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n")
 

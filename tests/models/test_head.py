@@ -45,9 +45,12 @@ def test_linear_init_draws_from_the_range_of_torch():
 def test_shared_head_bridges_widths_and_scales_each_modality():
     g = torch.Generator().manual_seed(0)
     head, projection = torch.randn(3, 5, generator=g), torch.randn(5, 4, generator=g)
-    model = SharedHead(head, projection, [2.0, 3.0], learnable=False)
-    x, t = torch.randn(6, 4, generator=g), torch.randn(7, 5, generator=g)
-    target, text = model(x, t)
+    audio = torch.randn(5, 2, generator=g)
+    model = SharedHead(head, [projection, None, audio], [2.0, 3.0, 4.0], learnable=False)
+    x, t, a = (torch.randn(n, width, generator=g) for n, width in ((6, 4), (7, 5), (3, 2)))
+    target, text, sound = model(x, t, a)
     torch.testing.assert_close(target, 2 * (x @ (head @ projection).T))
     torch.testing.assert_close(text, 3 * (t @ head.T))
-    assert {n for n, p in model.named_parameters() if p.requires_grad} == {"head", "projection"}
+    torch.testing.assert_close(sound, 4 * (a @ (head @ audio).T))
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert trained == {"head", "projections.0", "projections.2"}

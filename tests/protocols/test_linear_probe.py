@@ -8,14 +8,16 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from umlbench import data
+from umlbench import data, sweep
 from umlbench.errors import UserError
 from umlbench.jobs import Context, Job
 from umlbench.models.head import SharedHead
 from umlbench.models.scaling import Scaler
 from umlbench.protocols import linear_probe
+from umlbench.protocols.linear_probe import training
 from umlbench.protocols.linear_probe.prepared import Reader, _text, prepare
 from umlbench.protocols.linear_probe.settings import Settings
+from umlbench.protocols.linear_probe.sources import Sources
 from umlbench.sweep import Samples
 
 BASE = {
@@ -28,6 +30,7 @@ BASE = {
     "eval_every": 50,
     "patience": 3,
 }
+DIGITS = data.load("digits")
 GRID = {"learning_rate": (1e-2, 1e-3), "batch_size": (8, 32), "learnable_scale": (False, True)}
 
 
@@ -89,7 +92,7 @@ def test_methods_share_their_draw_their_order_and_their_projection(context):
     batches = [trial.target.order.rows(0, 50) for trial in first]
     assert torch.equal(batches[0], batches[1])
     assert torch.equal(batches[0], batches[2])
-    assert torch.equal(first[1].projection, first[2].projection)
+    assert torch.equal(first[1].target.projection, first[2].target.projection)
     assert not torch.equal(first[1].head, first[2].head)
 
 
@@ -133,7 +136,8 @@ def test_what_only_text_reads_does_not_change_a_unimodal_job(context):
 
 def plain_loop(trial, iterations, eval_every):
     """The released training loop on one trial: modules, autograd, torch's AdamW."""
-    model = SharedHead(trial.head, trial.projection, [trial.scale] * 2, trial.learnable_scale)
+    projections = [stream.projection for stream in trial.streams]
+    model = SharedHead(trial.head, projections, [trial.scale] * 2, trial.learnable_scale)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=trial.learning_rate, weight_decay=trial.weight_decay
     )
@@ -159,7 +163,7 @@ def plain_loop(trial, iterations, eval_every):
 
 def accuracy(model, samples):
     with torch.no_grad():
-        logits = samples.x @ model.projection.T @ model.head.T
+        logits = samples.x @ model.projections[0].T @ model.head.T
         return (logits.argmax(1) == samples.y).float().mean().item()
 
 
@@ -184,6 +188,50 @@ def test_unimodal_is_a_plausible_neighbour_of_logistic_regression(context):
     assert run([one], context)[one.id].metrics["accuracy"] == pytest.approx(theirs, abs=2)
 
 
+# Stored heads
+
+
+@pytest.mark.parametrize("scaling", ["raw", "unit", "centred"])
+@pytest.mark.parametrize("method", ["unimodal", "uml", "uml_init"])
+def test_a_kept_head_says_what_its_record_says(context, method, scaling):
+    one = job(method, scaling=scaling)
+    outcome = run([one], replace(context, heads="cache"))[one.id]
+    plain = run([one], context)[one.id]
+    assert figures(outcome) == figures(plain)
+    assert plain.head is None
+    test = Reader(context).features(
+        Sources(one.settings, context).encoder, DIGITS.split("test"), "digits", "test"
+    )
+    labels, _ = outcome.head.classify(test.x)
+    assert 100 * (labels == test.y.numpy()).mean() == pytest.approx(outcome.metrics["accuracy"])
+    assert (outcome.head.tensors["test_predicted"] == labels).all()
+    assert outcome.head.classes == DIGITS.classes
+    modalities = 1 if method == "unimodal" else 2
+    assert outcome.head.tensors["scales"].shape == (modalities,)
+    assert ("projection" in outcome.head.tensors) == (method != "unimodal")
+    assert outcome.head.encoder.key == linear_probe.inputs(one.settings, context)["pixels"]
+
+
+def test_heads_are_the_same_in_any_portion(context, monkeypatch):
+    """Weights that lose are let go while others train; a portion ends inside a job."""
+    jobs, kept = [job("uml", seed) for seed in (1, 2)], replace(context, heads="cache")
+    whole = run(jobs, kept)
+    calls, sweep_train = [], sweep.train
+    monkeypatch.setattr(
+        sweep, "train", lambda trials, *a, **k: calls.append(trials) or sweep_train(trials, *a, **k)
+    )
+    first = prepared(jobs[0], context).trials()[0]
+    monkeypatch.setattr(
+        training, "PORTION", 3 * (first.head.nbytes + first.target.projection.nbytes)
+    )
+    parts = run(jobs, kept)
+    assert [len(trials) for trials in calls] == [3, 3, 3, 3, 3, 1]
+    for one in jobs:
+        assert figures(parts[one.id]) == figures(whole[one.id])
+        tensors = whole[one.id].head.tensors
+        assert all((parts[one.id].head.tensors[name] == x).all() for name, x in tensors.items())
+
+
 # Without text
 
 
@@ -197,7 +245,8 @@ def test_a_method_whose_text_is_taken_away_is_the_unimodal_one(context, change):
         assert job(method, grid=grid, **change).id == unimodal.id
     one = prepared(job("uml", grid=grid, **change), context)
     assert len(one.trials()) == len(unimodal.trials())
-    assert (one.texts, one.trials()[0].auxiliary, one.trials()[0].projection) == ({}, (), None)
+    assert (one.texts, one.trials()[0].auxiliary) == ({}, ())
+    assert one.trials()[0].target.projection is None
     inputs = linear_probe.inputs(job("uml", **change).settings, context)
     assert inputs == linear_probe.inputs(unimodal.settings, context)
 
@@ -224,7 +273,7 @@ def test_a_set_s_own_text_is_one_thing_named_or_not():
 
 def test_unimodal_wide_has_the_shapes_of_uml_and_no_text(context):
     wide, uml = (prepared(job(m), context).trials()[0] for m in ("unimodal_wide", "uml"))
-    assert torch.equal(wide.projection, uml.projection)
+    assert torch.equal(wide.target.projection, uml.target.projection)
     assert torch.equal(wide.head, uml.head)
     assert (len(wide.auxiliary), len(uml.auxiliary)) == (0, 1)
     inputs = linear_probe.inputs(job("unimodal_wide").settings, context)
@@ -235,7 +284,7 @@ def test_unimodal_zero_starts_at_zero_in_the_shape_of_unimodal(context):
     zero, unimodal = (prepared(job(m), context).trials()[0] for m in ("unimodal_zero", "unimodal"))
     assert zero.head.shape == unimodal.head.shape
     assert not zero.head.any()
-    assert (zero.projection, zero.auxiliary) == (None, ())
+    assert (zero.target.projection, zero.auxiliary) == (None, ())
 
 
 @pytest.mark.parametrize("text_shots", [None, 3, "average"])
@@ -330,10 +379,10 @@ def test_equal_widths_need_no_projection_and_keep_clip_s_scale(context):
     texts = Samples(torch.eye(10, 64), torch.arange(10))  # as wide as the pixels
     aligned = replace(one, text_width=64, texts={None: texts})
     (trial,) = aligned.trials()
-    assert trial.projection is None
+    assert trial.target.projection is None
     assert torch.equal(trial.head, torch.eye(10, 64))
     assert (trial.scale, trial.learnable_scale) == (100.0, False)
-    (logits,) = SharedHead(trial.head, None, [trial.scale], trial.learnable_scale)(one.train.x)
+    (logits,) = SharedHead(trial.head, [None], [trial.scale], trial.learnable_scale)(one.train.x)
     torch.testing.assert_close(logits, 100 * one.train.x[:, :10])
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,21 +59,34 @@ class Problem:
     classes: int = 5
     width: int = 12
     target_width: int = 8
+    audio_width: int = 6
 
-    def trial(self, seed: int = 0, **fields: Any) -> Trial:
-        """A trial with two modalities unless `auxiliary` says how many."""
-        sets, auxiliary = self.sets[seed], fields.pop("auxiliary", 1)
+    def trial(self, seed: int = 0, auxiliary: Sequence[str] = ("text",), **fields: Any) -> Trial:
+        """A trial of images with these auxiliary modalities: "text", "audio".
+
+        Images and audio are narrower than the head and have projections; audio has half batches.
+        """
+        sets = self.sets[seed]
         batch, number = fields.pop("batch", 8), fields.pop("number", 0)
         generator = torch.Generator().manual_seed(number)
+        head = linear_init(self.classes, self.width, generator)
+        projections = {
+            name: linear_init(self.width, width, generator)
+            for name, width in (("image", self.target_width), ("audio", self.audio_width))
+        }
+
+        def stream(name: str, m: int) -> Stream:
+            size = -(-batch // 2) if name == "audio" else batch
+            order = Shuffled(len(sets[name]), size, 7 + m)
+            return Stream(sets[name], order, 0.5 + m, projections.get(name))
+
+        order = Shuffled(30, batch, seed)
         values: dict[str, Any] = {
-            "target": Stream(sets["image"], Shuffled(30, batch, seed)),
-            "auxiliary": tuple(
-                Stream(sets["text"], Shuffled(60, batch, 7 + m), 0.5 + m) for m in range(auxiliary)
-            ),
+            "target": Stream(sets["image"], order, projection=projections["image"]),
+            "auxiliary": tuple(stream(name, m) for m, name in enumerate(auxiliary)),
             "val": sets["val"],
             "test": sets["test"],
-            "head": linear_init(self.classes, self.width, generator),
-            "projection": linear_init(self.width, self.target_width, generator),
+            "head": head,
             "learning_rate": 1e-2,
             "weight_decay": 0.01,
         }
@@ -89,4 +103,6 @@ def problem() -> Problem:
         return Samples(means[width][y] + torch.randn(count, width, generator=generator) * 1.5, y)
 
     sizes = {"image": (30, 8), "text": (60, 12), "val": (20, 8), "test": (50, 8)}
-    return Problem([{name: draw(*size) for name, size in sizes.items()} for _ in range(2)])
+    sets = [{name: draw(*size) for name, size in sizes.items()} for _ in range(2)]
+    means[6] = torch.randn(5, 6, generator=generator)
+    return Problem([{**one, "audio": draw(25, 6)} for one in sets])

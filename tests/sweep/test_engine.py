@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umlbench.errors import UserError
-from umlbench.sweep import Replay, Samples, Schedule, Shuffled, Stream, TrialResult, engines, train
+from umlbench.sweep import (
+    Replay,
+    Samples,
+    Schedule,
+    Shuffled,
+    Stream,
+    TrialResult,
+    Weights,
+    engines,
+    train,
+)
 
 SCHEDULE = Schedule(max_iterations=400, iterations=121, eval_every=10, patience=3)
 KEEP = ("losses", "val_loss", "best", "last")
@@ -23,14 +33,23 @@ def same(a: TrialResult, b: TrialResult) -> bool:
     def equal(x: object, y: object) -> bool:
         if isinstance(x, torch.Tensor):
             return torch.equal(x, y)
-        if hasattr(x, "scales"):
+        if isinstance(x, Weights):
             return all(equal(getattr(x, f.name), getattr(y, f.name)) for f in fields(x))
+        if isinstance(x, tuple):
+            return len(x) == len(y) and all(map(equal, x, y))
         return x == y
 
     return all(equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
 
 
 ENGINES = engines("cpu")
+MODALITIES = [
+    {"auxiliary": ("text",), "batch": 4},
+    {"auxiliary": (), "batch": 8},
+    {"auxiliary": ("text", "text"), "batch": 32},
+    {"auxiliary": ("text", "audio"), "batch": 8},
+    {"auxiliary": ("audio", "text"), "batch": 4},
+]
 fused = pytest.mark.skipif(len(ENGINES) < 2, reason="the fused engine needs numba")
 
 
@@ -41,20 +60,19 @@ def mixed(request, problem, one_thread):
         problem.trial(
             seed=n % 2,
             number=n,
-            batch=(4, 8, 32)[n % 3],
-            auxiliary=(1, 0, 2)[n % 3] if n < 6 else 1,
             learning_rate=(1e-2, 1e-1)[n % 2],
             weight_decay=(0.0, 0.3)[n // 2 % 2],
             learnable_scale=n % 2 == 0,
             scale=(1.0, 3.0)[n // 3 % 2],
+            **MODALITIES[n % 5],
         )
-        for n in range(12)
+        for n in range(15)
     ]
     alone = [train([t], SCHEDULE, keep=KEEP, engine=request.param)[0] for t in trials]
     return trials, alone, request.param
 
 
-@given(seed=st.integers(0, 10**6), chunk=st.integers(1, 13), threads=st.integers(1, 4))
+@given(seed=st.integers(0, 10**6), chunk=st.integers(1, 15), threads=st.integers(1, 4))
 @settings(max_examples=8, deadline=None)
 def test_company_order_and_threads_do_not_change_a_bit(mixed, seed, chunk, threads):
     """Stacks have one thread here; the fused engine may have any number."""
@@ -79,27 +97,40 @@ def test_threads_change_a_stack_no_more_than_rounding(problem):
         np.testing.assert_allclose(stacked.losses, alone.losses, rtol=0, atol=1e-13)
 
 
-def wide(problem, classes, width, target_width, batch):
-    """A trial whose shared coordinates make several chunks, in shapes that need padding."""
+def wide(problem, classes, width, target_width, batch, audio_width):
+    """A trial whose shared coordinates make several chunks, in shapes that need padding.
+
+    A width of 0 is the head's own, and no modality at all for audio.
+    """
     g = torch.Generator().manual_seed(3)
 
     def draw(count, size):
         y = torch.randint(0, classes, (count,), generator=g)
         return Samples(torch.randn(count, size, generator=g), y)
 
-    image, text = draw(21, target_width or width), draw(17, width)
+    def stream(count, depth, rows, seed, weight):
+        projection = torch.randn(width, depth, generator=g) / 5 if depth else None
+        order = Shuffled(count, rows, seed)
+        return Stream(draw(count, depth or width), order, weight, projection)
+
+    audio = (stream(13, audio_width, batch + 1, 3, 1.3),) if audio_width else ()
     return replace(
         problem.trial(learnable_scale=True),
-        target=Stream(image, Shuffled(21, batch, 1)),
-        auxiliary=(Stream(text, Shuffled(17, batch, 2), 0.7),),
+        target=stream(21, target_width, batch, 1, 1.0),
+        auxiliary=(*audio, stream(17, 0, batch, 2, 0.7)),
         val=draw(33, target_width or width),
         test=draw(5, target_width or width),
         head=torch.randn(classes, width, generator=g) / 30,
-        projection=torch.randn(width, target_width, generator=g) / 5 if target_width else None,
     )
 
 
-SHAPES = [(37, 1030, 19, 5), (3, 513, 40, 8), (20, 770, 0, 3)]
+SHAPES = [
+    (37, 1030, 19, 5, 0),
+    (3, 513, 40, 8, 0),
+    (20, 770, 0, 3, 0),
+    (7, 530, 19, 8, 33),
+    (20, 770, 0, 3, 10),
+]
 
 
 @fused
@@ -124,11 +155,13 @@ def test_engines_agree_to_rounding(problem, shape):
     assert a.val_correct == b.val_correct
     np.testing.assert_allclose(a.losses, b.losses, rtol=0, atol=1e-11)
     np.testing.assert_allclose(a.val_loss, b.val_loss, rtol=0, atol=1e-11)
-    for name in ("head", "scales", "projection"):
-        ours, theirs = getattr(a.last, name), getattr(b.last, name)
-        assert (ours is None) == (theirs is None)
-        if ours is not None:
-            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-11)
+    start = [stream.projection for stream in trial.streams]
+    ours, theirs = ([w.head, w.scales, *w.projections] for w in (a.last, b.last))
+    for values in (ours, theirs):
+        assert [p is None for p in values[2:]] == [p is None for p in start]
+    for mine, other in zip(ours, theirs, strict=True):
+        if mine is not None:
+            np.testing.assert_allclose(mine, other, rtol=0, atol=1e-11)
 
 
 def test_without_numba_the_stacked_engine_trains(problem, monkeypatch):
@@ -174,7 +207,7 @@ def test_ties_keep_the_earlier_checkpoint_and_use_up_patience(problem):
 def test_best_weights_give_the_test_accuracy(problem):
     trial = problem.trial(scale=2.0)
     [result] = train([trial], SCHEDULE, keep=("best",))
-    logits = trial.test.x @ result.best.projection.T @ result.best.head.T
+    logits = trial.test.x @ result.best.projections[0].T @ result.best.head.T
     assert result.test_correct == int((logits.argmax(1) == trial.test.y).sum())
     assert result.test_accuracy == result.test_correct / 50
     assert result.best_val_accuracy == result.val_accuracy[result.best_iteration // 10]
@@ -198,18 +231,16 @@ def test_an_auxiliary_of_weight_zero_leaves_the_target_alone(problem):
     silent = problem.trial(weight_decay=0.0)
     stream = silent.auxiliary[0]
     silent = replace(silent, auxiliary=(Stream(stream.samples, stream.order, 0.0),))
-    alone = problem.trial(weight_decay=0.0, auxiliary=0)
+    alone = problem.trial(weight_decay=0.0, auxiliary=())
     a, b = train([silent, alone], SCHEDULE, keep=("last",), dtype=torch.float64)
     np.testing.assert_allclose(a.last.head, b.last.head, rtol=0, atol=1e-12)
 
 
 def test_aligned_modalities_need_no_projection(problem):
     text = problem.sets[0]["text"]
-    trial = problem.trial(
-        target=Stream(text, Shuffled(60, 8, 0)), val=text, test=text, projection=None
-    )
+    trial = problem.trial(target=Stream(text, Shuffled(60, 8, 0)), val=text, test=text)
     [result] = train([trial], SCHEDULE, keep=("best",))
-    assert result.best.projection is None
+    assert result.best.projections == (None, None)
     assert result.test_accuracy > 0.5
 
 
@@ -221,16 +252,24 @@ def broken(problem, name):
     text = problem.sets[0]["text"]
     image = problem.sets[0]["image"]
     far = Replay(torch.full((200, 8), 30))
+    wrong = Samples(image.x, image.y + (image.y == 4))
+    target, audio = problem.trial(auxiliary=("audio",)).streams
     return {
         "shape": lambda: problem.trial(head=torch.zeros(6, 12)),
         "learning rate": lambda: problem.trial(learning_rate=0.0),
         "weight decay": lambda: problem.trial(weight_decay=-1.0),
         "val features": lambda: problem.trial(val=text),
         "test features": lambda: problem.trial(test=Samples(image.x[:0], image.y[:0])),
-        "target labels span 0 to 5": lambda: problem.trial(
-            target=Stream(Samples(image.x, image.y + (image.y == 4)), Shuffled(30, 8, 0))
+        "target labels span 0 to 5": lambda: problem.trial(target=replace(target, samples=wrong)),
+        "an order asks for samples 30 to 30": lambda: problem.trial(
+            target=replace(target, order=far)
         ),
-        "an order asks for samples 30 to 30": lambda: problem.trial(target=Stream(image, far)),
+        "auxiliary 0 features": lambda: replace(
+            problem.trial(), auxiliary=(replace(audio, samples=image),)
+        ),
+        "auxiliary 0 projection to 9, head of width 12": lambda: replace(
+            problem.trial(), auxiliary=(replace(audio, projection=audio.projection[:9]),)
+        ),
     }[name]()
 
 
@@ -244,6 +283,8 @@ def broken(problem, name):
         "test features",
         "target labels span 0 to 5",
         "an order asks for samples 30 to 30",
+        "auxiliary 0 features",
+        "auxiliary 0 projection to 9, head of width 12",
     ],
 )
 def test_trials_that_cannot_be_trained_are_named(problem, message):
@@ -252,8 +293,9 @@ def test_trials_that_cannot_be_trained_are_named(problem, message):
 
 
 def test_a_projection_that_misses_the_head_is_named(problem):
-    with pytest.raises(UserError, match="projection to 9, head of width 12"):
-        train([problem.trial(projection=torch.zeros(9, 8))], SCHEDULE)
+    target = replace(problem.trial().target, projection=torch.zeros(9, 8))
+    with pytest.raises(UserError, match="target projection to 9, head of width 12"):
+        train([problem.trial(target=target)], SCHEDULE)
 
 
 def test_samples_that_do_not_pair_up_are_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,18 +19,19 @@ C7_EQUAL = {"unimodal": 301, "crossmodal_random": 36, "crossmodal_zeroshot": 52}
 
 def trial_of(golden, method: str, run: dict, data: str, batches: str) -> Trial:
     size = run["bs"]
-    streams = [
-        Stream(golden.samples(data, name), Replay(golden.tensor(f"{batches}/{order}_bs{size}")))
-        for name, order in (("img_train", "img"), ("text", "txt"))
-    ]
     unimodal = method == "unimodal"
+    projection = None if unimodal else golden.tensor(f"A2_init/{method}__img_proj.weight")
+
+    def stream(name: str, order: str, **fields: Any) -> Stream:
+        rows = Replay(golden.tensor(f"{batches}/{order}_bs{size}"))
+        return Stream(golden.samples(data, name), rows, **fields)
+
     return Trial(
-        target=streams[0],
-        auxiliary=() if unimodal else (Stream(streams[1].samples, streams[1].order, run["alpha"]),),
+        target=stream("img_train", "img", projection=projection),
+        auxiliary=() if unimodal else (stream("text", "txt", weight=run["alpha"]),),
         val=golden.samples(data, "val"),
         test=golden.samples(data, "test"),
         head=golden.tensor(f"A2_init/{method}__head.weight"),
-        projection=None if unimodal else golden.tensor(f"A2_init/{method}__img_proj.weight"),
         learning_rate=run["lr"],
         weight_decay=run["wd"],
         learnable_scale=run["learnable_temp"],
@@ -141,15 +143,14 @@ def test_patience_ends_a_trial_where_it_ended_the_official_one(golden, engine, c
 @pytest.mark.parametrize("method", METHODS)
 def test_every_weight_equals_the_official_one(replay, reference, method):
     theirs = np.load(reference / "A2_runs_f64.npz")
-    names = {"head": "head.weight", "projection": "img_proj.weight"}
+    names = ("head.weight", "img_proj.weight")
     for config, ours in replay(method, torch.float64).items():
         if config == "c7" and method != "unimodal":
             continue
         for moment, weights in (("last", ours.last), ("best", ours.best)):
-            for ours_name, name in names.items():
+            for mine, name in zip((weights.head, weights.projections[0]), names, strict=True):
                 key = f"{method}__{config}__{moment}__{name}"
                 if key in theirs:
-                    mine = getattr(weights, ours_name)
                     np.testing.assert_allclose(mine, theirs[key], rtol=0, atol=1e-13)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -11,19 +13,20 @@ from umlbench.sweep.step import Batch, Parameters, Stack, folding_pays, gradient
 K, C, D, T, ROWS = 3, 4, 5, 6, (7, 2, 3)
 
 
-def stack_of(projected: bool, auxiliary: int) -> tuple[Parameters, Batch]:
+def stack_of(widths: tuple[int, ...]) -> tuple[Parameters, Batch]:
+    """Modalities of these widths, projected where they are not T."""
     g = torch.Generator().manual_seed(1)
 
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=g, dtype=torch.float64)
 
-    rows = ROWS[: 1 + auxiliary]
+    rows = ROWS[: len(widths)]
     scales = 1 + draw(K, len(rows)) / 4
-    parameters = Parameters(draw(K, C, T), scales, draw(K, T, D) if projected else None)
+    projections = tuple(None if width == T else draw(K, T, width) for width in widths)
+    parameters = Parameters(draw(K, C, T), scales, projections)
     modality = torch.arange(len(rows)).repeat_interleave(torch.tensor(rows))
     batch = Batch(
-        draw(K, rows[0], D if projected else T),
-        tuple(draw(K, n, T) for n in rows[1:]),
+        tuple(draw(K, n, width) for n, width in zip(rows, widths, strict=True)),
         torch.randint(0, C, (K, sum(rows), 1), generator=g),
         (torch.tensor([1.0, 0.3, 1.7], dtype=torch.float64) / torch.tensor(ROWS))[modality]
         .expand(K, -1)
@@ -34,31 +37,43 @@ def stack_of(projected: bool, auxiliary: int) -> tuple[Parameters, Batch]:
 
 
 def by_autograd(parameters: Parameters, batch: Batch, k: int) -> list[torch.Tensor]:
-    projection = None if parameters.projection is None else parameters.projection[k]
-    model = SharedHead(parameters.head[k], projection, parameters.scales[k].tolist(), True)
-    logits = torch.cat(model(batch.target[k], *(x[k] for x in batch.auxiliary)))
+    projections = [None if p is None else p[k] for p in parameters.projections]
+    model = SharedHead(parameters.head[k], projections, parameters.scales[k].tolist(), True)
+    logits = torch.cat(model(*(x[k] for x in batch.x)))
     losses = cross_entropy(logits, batch.labels[k, :, 0], reduction="none")
     (losses * batch.weights[k, :, 0]).sum().backward()
-    names = ("head", "scales", "projection")
-    return [p.grad for p in (getattr(model, name) for name in names) if p is not None]
+    own = [p for p in model.projections if p is not None]
+    return [p.grad for p in (model.head, model.scales, *own)]
 
 
-@pytest.mark.parametrize("auxiliary", [0, 1, 2])
-@pytest.mark.parametrize(("projected", "fold"), [(False, False), (True, False), (True, True)])
-def test_gradients_equal_those_of_autograd(projected, fold, auxiliary):
-    parameters, batch = stack_of(projected, auxiliary)
-    out = Parameters(*(None if p is None else torch.full_like(p, 9.0) for p in parameters))
+WIDTHS = [(T,), (D,), (D, T), (T, D), (D, T, T), (D, 3, T), (D, T, 3), (T, 3, D), (D, 3, 2)]
+
+
+@pytest.mark.parametrize(
+    ("widths", "fold"),
+    [
+        (widths, fold)
+        for widths in WIDTHS
+        for projected in [[m for m, width in enumerate(widths) if width != T]]
+        for count in range(len(projected) + 1)
+        for fold in itertools.combinations(projected, count)
+    ],
+)
+def test_gradients_equal_those_of_autograd(widths, fold):
+    parameters, batch = stack_of(widths)
+    nothing = [None if p is None else torch.full_like(p, torch.nan) for p in parameters.projections]
+    out = Parameters(*(torch.full_like(p, torch.nan) for p in parameters[:2]), tuple(nothing))
     gradients(parameters, batch, out, fold)
     for k in range(K):
-        ours = [p[k] for p in out if p is not None]
+        ours = [p[k] for p in (out.head, out.scales, *out.projections) if p is not None]
         for mine, theirs in zip(ours, by_autograd(parameters, batch, k), strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
 
 
 def test_folding_needs_a_projection():
-    parameters, batch = stack_of(False, 0)
-    with pytest.raises(ValueError, match="nothing to fold"):
-        gradients(parameters, batch, parameters, True)
+    parameters, batch = stack_of((D, T))
+    with pytest.raises(ValueError, match="nothing to fold: modality 1"):
+        gradients(parameters, batch, parameters, (0, 1))
 
 
 def test_folding_pays_where_classes_are_few_and_batches_large():
@@ -76,7 +91,7 @@ def test_update_equals_torch_adamw_and_leaves_fixed_scales_alone(problem):
         problem.trial(learning_rate=lr, weight_decay=wd, learnable_scale=flag)
         for lr, wd, flag in settings
     ]
-    stack = Stack(Parameters(start[0].clone(), start[1].clone(), None), trials)
+    stack = Stack(Parameters(start[0].clone(), start[1].clone(), (None, None)), trials)
     models = [[torch.nn.Parameter(p[k].clone()) for p in start] for k in range(2)]
     optimizers = [
         torch.optim.AdamW(model if flag else model[:1], lr=lr, weight_decay=wd, foreach=False)

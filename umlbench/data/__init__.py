@@ -2,7 +2,8 @@
 
 A data set's name is one of `NAMES`, or a path with a slash: a folder of your own. The paper's sets
 lie below a data root, `UMLBENCH_DATA` or `./data`. Nothing here imports torch or decodes a photo:
-planning reads lists and fingerprints.
+planning reads lists and fingerprints. Sequences, which no photo protocol could read, have a door of
+their own: `sequence_sets`.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,8 @@ class Sequences:
     `values` (rows, width), float32 and perhaps memory-mapped, holds all samples one after the
     other: sample i is rows starts[i] to starts[i + 1] (starts: (N + 1,) int64). `labels` has one
     class a sample (N,), or one a row (rows,) where every step is to be classified. `flat`: the
-    samples are single vectors and no sequences (N rows; MIMIC's static features).
-    Raises `UserError` where these do not fit each other.
+    samples are single vectors and no sequences (N rows; MIMIC's static features). `notices` say
+    what was left out or mended on reading. Raises `UserError` where these do not fit each other.
     """
 
     values: NDArray[np.float32]
@@ -33,6 +34,7 @@ class Sequences:
     labels: NDArray[np.int64]
     ids: tuple[str, ...]
     flat: bool = False
+    notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         rows = len(self.values)
@@ -73,6 +75,16 @@ class Sequences:
         """Whether every step has its label, and not every sample."""
         return not self.flat and self.labels.shape != (len(self),)
 
+    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> Sequences:
+        """Samples `rows`, in that order, with a copy of their values."""
+        rows = np.asarray(rows, np.int64)
+        lengths = self.lengths[rows]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        steps = np.arange(starts[-1]) + np.repeat(self.starts[rows] - starts[:-1], lengths)
+        labels = self.labels[steps if self.per_step else rows]
+        ids = tuple(self.ids[row] for row in rows)
+        return Sequences(self.values[steps], starts, labels, ids, self.flat, self.notices)
+
     def padded(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """Samples `rows` as (B, T, width), zeros at the end up to the longest of them."""
         lengths = self.lengths[rows]
@@ -82,19 +94,36 @@ class Sequences:
         return found
 
 
+Splits: TypeAlias = Mapping[str, Mapping[str, Sequences]]
+
+
 @dataclass(frozen=True, eq=False)
 class SequenceSet:
-    """A data set of sequences: `splits[split][modality]` for train, val and test."""
+    """A data set of sequences: `splits[split][modality]` for train, val and test.
+
+    `splits` may read its file on first use, so that planning does not unpickle gigabytes.
+    """
 
     name: str
     classes: tuple[str, ...]
-    splits: Mapping[str, Mapping[str, Sequences]]
+    splits: Splits
     fingerprint: str
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """Their names, as the training split has them."""
         return tuple(self.splits["train"])
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What was left out or mended of each split, for those who report figures on it."""
+        found = (
+            f"{split}: {line}"
+            for split, modalities in self.splits.items()
+            for sequences in modalities.values()
+            for line in sequences.notices
+        )
+        return tuple(dict.fromkeys(found))
 
     def paired(self, split: str, *modalities: str) -> bool:
         """Whether the samples of a split belong to each other across modalities."""

@@ -45,20 +45,26 @@ def zero_shot_weights(x: Tensor, y: Tensor, classes: int) -> Tensor:
 class SharedHead(nn.Module):
     """One trial of `umlbench.sweep` as a plain module: the readable form, used as its yardstick.
 
-    `forward` takes the target batch (B, D) and one batch (B_m, T) per auxiliary modality, and
-    returns their logits in that order. Without a projection the target has width T itself.
+    Modality m has the projection (T, D_m) at its place in `projections`, or None and width T
+    itself. The target comes first.
     """
 
     def __init__(
-        self, head: Tensor, projection: Tensor | None, scales: Sequence[float], learnable: bool
+        self,
+        head: Tensor,
+        projections: Sequence[Tensor | None],
+        scales: Sequence[float],
+        learnable: bool,
     ) -> None:
         super().__init__()
         self.head = nn.Parameter(head.clone())
-        self.projection = None if projection is None else nn.Parameter(projection.clone())
+        own = [None if p is None else nn.Parameter(p.clone()) for p in projections]
+        self.projections = nn.ParameterList(own)
         self.scales = nn.Parameter(head.new_tensor(list(scales)), requires_grad=learnable)
 
-    def forward(self, target: Tensor, *auxiliary: Tensor) -> list[Tensor]:
-        """Logits (B, C) of the target and (B_m, C) of every auxiliary modality."""
-        shared = target if self.projection is None else target @ self.projection.T
-        inputs = (shared, *auxiliary)
+    def forward(self, *batches: Tensor) -> list[Tensor]:
+        """Logits (B_m, C) of every modality's batch (B_m, D_m)."""
+        inputs = [
+            x if p is None else x @ p.T for x, p in zip(batches, self.projections, strict=True)
+        ]
         return [x @ self.head.T * s for x, s in zip(inputs, self.scales, strict=True)]

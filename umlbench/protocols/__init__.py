@@ -36,7 +36,7 @@ from umlbench.schema import Closed
 if TYPE_CHECKING:
     from umlbench.needs import Reads
 
-NAMES = ("gaussian", "linear_probe", "theory")
+NAMES = ("gaussian", "linear_probe", "self_supervised", "theory")
 
 
 @dataclass(frozen=True)

@@ -194,10 +194,11 @@ class _Values:
             yield Problem(mark, dotted(at), what)
         for name, setting in preset.items():
             loc: Loc = (*at, name)
-            if name not in axes:
+            if name in axes:
+                mark = self.raw.mark(loc, key=True)
+                yield Problem(mark, dotted(loc), "is also an axis: keep one")
+            else:
                 yield from self._try({**base, name: setting}, {name: loc}, {name})
-                continue
-            yield Problem(self.raw.mark(loc, key=True), dotted(loc), "is also an axis: keep one")
 
     def _others(
         self, section: str, name: str, values: Sequence[Any], base: Mapping[str, Any]

@@ -40,6 +40,10 @@ class PlanProgress:
         known = f", {done} are done" if done else ""
         again = f", {plan.headless} of them again to keep their heads" if plan.headless else ""
         self.say(f"{plan.id}: {plan.todo} of {plan.jobs} jobs to run{again}{known}")
+        if plan.missing:
+            self.say(
+                "Cells whose data or weights are missing here are left out; the end names them."
+            )
         if plan.todo:
             self.bar.start()
             self.task = self.bar.add_task(plan.id, total=plan.todo, note="")

@@ -115,10 +115,11 @@ class _Shared:
         return self._once((samples, "y"), lambda: samples.y.to("cpu", torch.int64).numpy())
 
     def joined(self, sets: tuple[Samples, ...]) -> Array:
-        """Features of several sets, one after the other."""
-        if len(sets) == 1:
-            return self.x(sets[0])
-        return self._once(sets, lambda: np.concatenate([self.x(samples) for samples in sets]))
+        """Features of several sets, one element after the other."""
+        parts = [self.x(samples).reshape(-1) for samples in sets]
+        if len(parts) < 2:
+            return parts[0] if parts else self.zeros(0)
+        return self._once(sets, lambda: np.concatenate(parts))
 
     def padded(self, samples: Samples) -> Array:
         """Features in whole lines and whole blocks of rows."""
@@ -146,22 +147,34 @@ def _up(count: int, multiple: int) -> int:
 
 
 class _Rows:
-    """Where the samples of a batch lie among the R rows of a step."""
+    """Where the samples of a batch lie among the R rows of a step; projected modalities come first.
+
+    A projected modality has whole blocks of rows to itself, and whole lines of the columns of P.
+    """
 
     def __init__(self, trial: Trial, shared: _Shared) -> None:
-        projected = trial.projection is not None
-        sizes = trial.batch_sizes
-        self.target = _up(sizes[0], kernel.ROWS) if projected else 0
-        self.gathered = trial.streams[1:] if projected else trial.streams
-        starts = np.cumsum([self.target or sizes[0], *sizes[1:]])
-        self.slices = [slice(0, sizes[0])]
-        self.slices += [slice(b - n, b) for b, n in zip(starts[1:], sizes[1:], strict=True)]
-        self.count = _up(int(starts[-1]), kernel.ROWS)
+        streams, sizes = trial.streams, trial.batch_sizes
+        self.projected = [m for m, s in enumerate(streams) if s.projection is not None]
+        self.direct = [m for m, s in enumerate(streams) if s.projection is None]
+        self.slices: dict[int, slice] = {}
+        self.columns: dict[int, slice] = {}
+        self.blocks = np.empty((len(self.projected), 4), np.int64)
+        end = left = 0
+        for block, m in zip(self.blocks, self.projected, strict=True):
+            width = streams[m].samples.x.shape[1]
+            self.slices[m], self.columns[m] = slice(end, end + sizes[m]), slice(left, left + width)
+            block[:] = end, end + _up(sizes[m], kernel.ROWS), left, width
+            end, left = int(block[1]), left + _up(width, shared.lanes)
+        self.projected_rows, self.projected_columns = end, left
+        for m in self.direct:
+            self.slices[m] = slice(end, end + sizes[m])
+            end += sizes[m]
+        self.count = _up(end, kernel.ROWS)
         self.modality = np.full(self.count, -1, np.int64)
         self.weights = shared.zeros(self.count)
-        for m, (stream, part) in enumerate(zip(trial.streams, self.slices, strict=True)):
+        for m, part in self.slices.items():
             self.modality[part] = m
-            self.weights[part] = stream.weight / sizes[m]
+            self.weights[part] = streams[m].weight / sizes[m]
         self.counts = np.array(sizes, shared.dtype)
 
 
@@ -205,9 +218,9 @@ class _Training:
         """Weights in the shapes they came in."""
         head, projection, scales = (torch.from_numpy(part) for part in weights)
         classes, width = self.trial.head.shape
-        first = self.trial.projection
-        kept = None if first is None else projection[:width, : first.shape[1]].clone()
-        return Weights(head[:width, :classes].T.clone(), scales[0].clone(), kept)
+        columns = [self.rows.columns.get(m) for m in range(len(self.trial.streams))]
+        kept = [None if part is None else projection[:width, part].clone() for part in columns]
+        return Weights(head[:width, :classes].T.clone(), scales[0].clone(), tuple(kept))
 
     def _advance(self, iterations: range) -> None:
         span = self._span(iterations)
@@ -220,22 +233,22 @@ class _Training:
     def _span(self, span: range) -> kernel.Span:
         """The batches, labels and rates of a span's iterations."""
         trial, shared, rows = self.trial, self.shared, self.rows
-        numbers = np.full((len(span), rows.count), -1, np.int64)
+        starts = np.full((len(span), rows.count), -1, np.int64)
         labels = np.zeros((len(span), rows.count), np.int64)
-        drawn = [shared.rows(s.order, s.samples, span) for s in trial.streams]
-        offset = 0
-        for stream, part, batch in zip(trial.streams, rows.slices, drawn, strict=True):
-            labels[:, part] = shared.y(stream.samples)[batch]
-            if stream in rows.gathered:
-                numbers[:, part] = batch + offset
-                offset += len(stream.samples)
-        sets = tuple(stream.samples for stream in rows.gathered)
-        empty = shared.zeros(0, 0)
+        features = []
+        for kind in (rows.projected, rows.direct):
+            streams, offset = [trial.streams[m] for m in kind], 0
+            for m, stream in zip(kind, streams, strict=True):
+                batch = shared.rows(stream.order, stream.samples, span).astype(np.int64)
+                starts[:, rows.slices[m]] = offset + batch * stream.samples.x.shape[1]
+                labels[:, rows.slices[m]] = shared.y(stream.samples)[batch]
+                offset += stream.samples.x.numel()
+            features.append(shared.joined(tuple(stream.samples for stream in streams)))
         return kernel.Span(
-            target=shared.x(trial.target.samples) if rows.target else empty,
-            target_rows=drawn[0].astype(np.int64),
-            gathered=shared.joined(sets) if sets else empty,
-            rows=numbers,
+            projected=features[0],
+            direct=features[1],
+            width=trial.head.shape[1],
+            starts=starts,
             labels=labels,
             modality=rows.modality,
             weights=rows.weights,
@@ -263,7 +276,8 @@ class _Training:
         x = self.shared.padded(samples)
         lanes = self.shared.lanes
         folded = self.shared.zeros(x.shape[1] // lanes, head.shape[1], lanes)
-        if self.trial.projection is None:
+        if self.trial.target.projection is None:
+            projection = self.shared.zeros(0, 0)
             wide = self.shared.zeros(x.shape[1], head.shape[1])
             wide[:] = head[: x.shape[1]]
             folded[:] = wide.reshape(len(folded), lanes, -1).swapaxes(1, 2)
@@ -279,31 +293,27 @@ class _Training:
 def _work(trial: Trial, shared: _Shared, rows: _Rows, team: int) -> kernel.Work:
     """The state of a trial before its first iteration."""
     classes, width = trial.head.shape
-    depth = 0 if trial.projection is None else trial.projection.shape[1]
-    t, c, d = (
-        _up(size, multiple)
-        for size, multiple in (
-            (width, kernel.TILE),
-            (classes, shared.lanes),
-            (depth, shared.lanes),
-        )
-    )
     lanes, zeros = shared.lanes, shared.zeros
+    t, c, d = _up(width, kernel.TILE), _up(classes, lanes), rows.projected_columns
     chunks = max(1, min(CHUNKS, t // CHUNK))
     scales = zeros(3, len(trial.streams))
     scales[0] = trial.scale
-    projection = None if trial.projection is None else shared._plain(trial.projection)
+    projection = zeros(t, d)
+    first = [s.projection for s in trial.streams if s.projection is not None]
+    for columns, values in zip(rows.columns.values(), first, strict=True):
+        projection[:width, columns] = shared._plain(values)
     return kernel.Work(
         head=zeros(t, c, holding=shared._plain(trial.head).T),
         head_mean=zeros(t, c),
         head_square=zeros(t, c),
-        projection=zeros(t, d, holding=projection),
+        projection=projection,
         projection_mean=zeros(t, d),
         projection_square=zeros(t, d),
+        blocks=rows.blocks,
         scales=scales,
         inputs=zeros(t, rows.count),
-        back=zeros(team, kernel.TILE, rows.target),
-        target=zeros(2, d // lanes, rows.target, lanes),
+        back=zeros(team, kernel.TILE, rows.projected_rows),
+        x=zeros(2, d // lanes, rows.projected_rows, lanes),
         error=zeros(c // lanes, rows.count, lanes),
         logits=zeros(chunks, c // lanes, rows.count, lanes),
         row_loss=np.zeros(rows.count),

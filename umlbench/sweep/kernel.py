@@ -10,6 +10,9 @@ rows of the batch), AdamW, and what they add to the next step's logits
 with e the gradient by the unscaled logits. No gradient is ever written to memory; weights and
 moments are read and written once per step. Only the softmax waits for all tiles.
 
+The projections of all modalities are one P = [P_a | P_b | ...], each in lines of its own, and the
+projected rows are (x_a, 0, ...), (0, x_b, ...), ...: what only meets zeros is left out.
+
 The inner loops are vector instructions spelled out (llvmlite), a cache line at a time, and not left
 to the compiler's vectorizer. Every sum has one order, which depends on shapes alone: neither the
 number of threads nor the company of a trial changes a bit. Numbers of columns are padded with zeros
@@ -51,13 +54,14 @@ class Work(NamedTuple):
     head: np.ndarray[Any, Any]  # W (T, C) and its moments
     head_mean: np.ndarray[Any, Any]
     head_square: np.ndarray[Any, Any]
-    projection: np.ndarray[Any, Any]  # P (T, D) and its moments; D = 0 without a projection
+    projection: np.ndarray[Any, Any]  # P (T, D) and its moments; D = 0 where nothing is projected
     projection_mean: np.ndarray[Any, Any]
     projection_square: np.ndarray[Any, Any]
+    blocks: np.ndarray[Any, Any]  # int64, per projected modality: rows from, to; D from, its width
     scales: np.ndarray[Any, Any]  # (3, M): values, moments
     inputs: np.ndarray[Any, Any]  # (T, R): what goes into the head
-    back: np.ndarray[Any, Any]  # (threads, TILE, B): the gradient by the projected target
-    target: np.ndarray[Any, Any]  # (2, D/l, B, l): this and the next batch, in turn
+    back: np.ndarray[Any, Any]  # (threads, TILE, B): the gradient by the projected rows
+    x: np.ndarray[Any, Any]  # (2, D/l, B, l): the B projected rows of this and the next step
     error: np.ndarray[Any, Any]  # (C/l, R, l): gradient by the unscaled logits
     logits: np.ndarray[Any, Any]  # (chunks, C/l, R, l): partial sums, unscaled
     row_loss: np.ndarray[Any, Any]  # (R,) float64
@@ -68,10 +72,10 @@ class Work(NamedTuple):
 class Span(NamedTuple):
     """What a trial sees in some iterations without an evaluation in between."""
 
-    target: np.ndarray[Any, Any]  # (N, D), where there is a projection
-    target_rows: np.ndarray[Any, Any]  # (iterations, B) int64
-    gathered: np.ndarray[Any, Any]  # (N', T): samples that go into the head as they are
-    rows: np.ndarray[Any, Any]  # (iterations, R) int64 into `gathered`; -1: padding or projected
+    projected: np.ndarray[Any, Any]  # one after the other: samples that are projected
+    direct: np.ndarray[Any, Any]  # and samples that go into the head as they are, of width T
+    width: int  # T without padding
+    starts: np.ndarray[Any, Any]  # (iterations, R) int64: a row's first element; -1: padding
     labels: np.ndarray[Any, Any]  # (iterations, R) int64
     modality: np.ndarray[Any, Any]  # (R,) int64; -1: padding
     weights: np.ndarray[Any, Any]  # (R,): loss weight / B_m
@@ -320,24 +324,29 @@ def _wait(sync: Any, team: int) -> None:
 
 
 @_compiled
+def _block(work: Any, n: int) -> tuple[int, int, int, int]:
+    """A projected modality: its rows from and to, its first column of P and how many."""
+    return work.blocks[n, 0], work.blocks[n, 1], work.blocks[n, 2], work.blocks[n, 3]
+
+
+@_compiled
 def _update_tile(work: Any, t: int, thread: int, current: int, k: Any) -> None:
     """Gradients of the tile at t and AdamW; the head's old values give the projection's."""
     zero = work.head.dtype.type(0)
     size = work.head.itemsize
-    rows, batch = work.inputs.shape[1], work.target.shape[2]
+    rows, batch = work.inputs.shape[1], work.x.shape[2]
     classes, columns = work.head.shape[1] * size, work.projection.shape[1] * size
     error = work.error.ctypes.data
     back = work.back[thread].ctypes.data
     inputs = work.inputs.ctypes.data + t * rows * size
-    x = work.target[current].ctypes.data
+    x = work.x[current].ctypes.data
     head = work.head.ctypes.data
-    if columns:
-        for j in range(0, TILE, COLUMNS):
-            for b in range(0, batch, ROWS):
-                w = head + (t + j) * classes
-                out = back + (j * batch + b) * size
-                panel = rows * LINE
-                _dots(zero, error + b * LINE, panel, w, classes, classes // LINE, out, batch * size)
+    for j in range(0, TILE, COLUMNS):
+        for b in range(0, batch, ROWS):
+            w = head + (t + j) * classes
+            out = back + (j * batch + b) * size
+            panel = rows * LINE
+            _dots(zero, error + b * LINE, panel, w, classes, classes // LINE, out, batch * size)
     constants = k.ctypes.data
     for j in range(0, TILE, ROWS):
         a, down = inputs + j * rows * size, rows * size
@@ -346,14 +355,16 @@ def _update_tile(work: Any, t: int, thread: int, current: int, k: Any) -> None:
             v, m, s = head + o, work.head_mean.ctypes.data + o, work.head_square.ctypes.data + o
             e = error + q * rows
             _adam_outer(zero, a, down, size, e, LINE, rows, v, m, s, classes, constants)
-        a, down = back + j * batch * size, batch * size
-        for q in range(0, columns, LINE):
-            o = (t + j) * columns + q
-            v = work.projection.ctypes.data + o
-            m = work.projection_mean.ctypes.data + o
-            s = work.projection_square.ctypes.data + o
-            e = x + q * batch
-            _adam_outer(zero, a, down, size, e, LINE, batch, v, m, s, columns, constants)
+        for n in range(len(work.blocks)):
+            first, stop, left, width = _block(work, n)
+            a, down = back + (j * batch + first) * size, batch * size
+            for q in range(left * size, (left + width) * size, LINE):
+                o = (t + j) * columns + q
+                v = work.projection.ctypes.data + o
+                m = work.projection_mean.ctypes.data + o
+                s = work.projection_square.ctypes.data + o
+                e = x + q * batch + first * LINE
+                _adam_outer(zero, a, down, size, e, LINE, stop - first, v, m, s, columns, constants)
 
 
 @_compiled
@@ -361,23 +372,23 @@ def _forward_tile(work: Any, span: Any, t: int, chunk: int, it: int) -> None:
     """The head's inputs at the tile for iteration `it`, and their part of its logits."""
     zero = work.head.dtype.type(0)
     size = work.head.itemsize
-    rows, batch = work.inputs.shape[1], work.target.shape[2]
+    rows, batch = work.inputs.shape[1], work.x.shape[2]
     classes, columns = work.head.shape[1] * size, work.projection.shape[1] * size
     inputs = work.inputs.ctypes.data + t * rows * size
-    x = work.target[it % 2].ctypes.data
-    if columns:
+    x = work.x[it % 2].ctypes.data
+    for n in range(len(work.blocks)):
+        first, stop, left, width = _block(work, n)
+        lines, q = -(-width * size // LINE), left * size
         for j in range(0, TILE, COLUMNS):
-            p = work.projection.ctypes.data + (t + j) * columns
-            for b in range(0, batch, ROWS):
-                out = inputs + (j * rows + b) * size
-                panel = batch * LINE
-                _dots(zero, x + b * LINE, panel, p, columns, columns // LINE, out, rows * size)
-    width = min(TILE, span.gathered.shape[1] - t)
-    for r in range(rows):
-        row = span.rows[it, r]
-        if row >= 0:
-            for j in range(width):
-                work.inputs[t + j, r] = span.gathered[row, t + j]
+            p = work.projection.ctypes.data + (t + j) * columns + q
+            for b in range(first, stop, ROWS):
+                out, panel = inputs + (j * rows + b) * size, batch * LINE
+                _dots(zero, x + q * batch + b * LINE, panel, p, columns, lines, out, rows * size)
+    for r in range(batch, rows):
+        start = span.starts[it, r]
+        if start >= 0:
+            for j in range(min(TILE, span.width - t)):
+                work.inputs[t + j, r] = span.direct[start + t + j]
     logits = work.logits[chunk].ctypes.data
     for q in range(0, classes, LINE):
         w = work.head.ctypes.data + t * classes + q
@@ -401,15 +412,19 @@ def _pass(work: Any, span: Any, it: int, thread: int, team: int, update: bool, a
 
 
 @_compiled
-def _gather_target(work: Any, span: Any, it: int, thread: int, team: int) -> None:
-    """The target batch of iteration `it` in panels."""
-    lanes = work.target.shape[3]
-    if work.projection.shape[1] == 0 or it >= len(span.target_rows):
+def _gather_projected(work: Any, span: Any, it: int, thread: int, team: int) -> None:
+    """The projected rows of iteration `it` in panels."""
+    lanes = work.x.shape[3]
+    if it >= len(span.starts):
         return
-    for b in range(thread, span.target_rows.shape[1], team):
-        row = span.target_rows[it, b]
-        for d in range(span.target.shape[1]):
-            work.target[it % 2, d // lanes, b, d % lanes] = span.target[row, d]
+    for n in range(len(work.blocks)):
+        first, stop, left, width = _block(work, n)
+        for b in range(first + thread, stop, team):
+            start = span.starts[it, b]
+            if start >= 0:
+                for d in range(width):
+                    c = left + d
+                    work.x[it % 2, c // lanes, b, c % lanes] = span.projected[start + d]
 
 
 @_compiled
@@ -476,7 +491,7 @@ def _close_step(work: Any, span: Any, it: int, learnable: bool) -> None:
 def train_span(work: Any, span: Any, classes: int, learnable: bool, thread: int, team: int) -> None:
     """Trains through a span. Each thread of the team makes this call; alone it is 0 of 1."""
     last = len(span.losses) - 1
-    _gather_target(work, span, 0, thread, team)
+    _gather_projected(work, span, 0, thread, team)
     _wait(work.sync, team)
     _pass(work, span, -1, thread, team, False, True)
     _wait(work.sync, team)
@@ -484,7 +499,7 @@ def train_span(work: Any, span: Any, classes: int, learnable: bool, thread: int,
         for r in range(thread, len(span.modality), team):
             if span.modality[r] >= 0:
                 _error_row(work, span, it, r, classes)
-        _gather_target(work, span, it + 1, thread, team)
+        _gather_projected(work, span, it + 1, thread, team)
         _wait(work.sync, team)
         if thread == 0:
             _close_step(work, span, it, learnable)
@@ -506,17 +521,19 @@ def target_logits(
 ) -> None:
     """Logits (N, C) of the target's samples x (N, D), all padded; `folded` (D/l, C, l) is W P.
 
-    `folded` starts at zero; without a projection it is W itself, written by the caller.
+    P begins with the target's projection. `folded` starts at zero; where the target has none, P is
+    empty and `folded` W itself, written by the caller.
     """
     zero = head.dtype.type(0)
     size = head.itemsize
     classes, columns = head.shape[1], x.shape[1] * size
-    if projection.shape[1]:
+    step = projection.shape[1] * size
+    if step:
         for q in range(thread * LINE, columns, team * LINE):
             for c in range(0, classes, ROWS):
                 a, line = head.ctypes.data + c * size, projection.ctypes.data + q
                 place = folded.ctypes.data + q * classes + c * LINE
-                _add_outer(zero, a, size, classes * size, line, columns, head.shape[0], place)
+                _add_outer(zero, a, size, classes * size, line, step, head.shape[0], place)
     _wait(sync, team)
     for start in range(thread * BLOCK, x.shape[0], team * BLOCK):
         stop = min(start + BLOCK, x.shape[0])

@@ -24,7 +24,7 @@ def train(
     keep: Collection[Keep],
     chunk: int | None,
 ) -> list[TrialResult]:
-    """Results in the order of the trials, stacked where their batch sizes agree.
+    """Results in the order of the trials, stacked where the shapes of their modalities agree.
 
     Which trials share a stack does not change what a trial computes: in float32 on one CPU thread
     not a bit of it, elsewhere no more than the order of summation in a matrix product does.
@@ -56,10 +56,10 @@ class _Loaded:
 
 
 def _stacks(trials: Sequence[Trial], chunk: int | None, loaded: _Loaded) -> Iterator[list[int]]:
-    """Trial numbers of every stack: equal batch sizes, no more trials than memory allows."""
-    groups: dict[tuple[int, ...], list[int]] = {}
+    """Trial numbers of every stack: modalities of equal shapes, no more than memory allows."""
+    groups: dict[object, list[int]] = {}
     for number, trial in enumerate(trials):
-        groups.setdefault(trial.batch_sizes, []).append(number)
+        groups.setdefault(tuple(stream.shape for stream in trial.streams), []).append(number)
     for numbers in groups.values():
         size = chunk or max(1, _budget(loaded.device) // _bytes(trials[numbers[0]], loaded.dtype))
         for start in range(0, len(numbers), size):
@@ -74,10 +74,20 @@ def _budget(device: torch.device) -> int:
 
 def _bytes(trial: Trial, dtype: torch.dtype) -> int:
     """Memory of one trial in a stack: values, gradient, two moments, best; activations."""
-    parameters = trial.head.numel()
-    parameters += 0 if trial.projection is None else trial.projection.numel()
-    widths = trial.target.samples.x.shape[1] + 2 * trial.head.shape[1] + 4 * trial.head.shape[0]
-    return (5 * parameters + sum(trial.batch_sizes) * widths) * dtype.itemsize
+    classes, width = trial.head.shape
+    parameters, activations = trial.head.numel(), 0
+    for stream in trial.streams:
+        parameters += 0 if stream.projection is None else stream.projection.numel()
+        widths = stream.samples.x.shape[1] + 2 * width + 4 * classes
+        activations += stream.order.batch_size * widths
+    return (5 * parameters + activations) * dtype.itemsize
+
+
+def _folded(trial: Trial) -> list[int]:
+    """The modalities whose projection is multiplied with the head first."""
+    classes, width = trial.head.shape
+    shapes = enumerate(stream.shape for stream in trial.streams)
+    return [m for m, (b, depth) in shapes if depth and folding_pays(b, classes, width, depth)]
 
 
 class _Table:
@@ -118,21 +128,22 @@ class _Run:
         sets = zip(*([s.samples for s in trial.streams] for trial in trials), strict=True)
         self.tables = [_Table(list(modality), loaded) for modality in sets]
         self.stack = self._stack()
-        first, sizes = trials[0], trials[0].batch_sizes
-        self.fold = first.projection is not None and folding_pays(
-            sizes[0], first.head.shape[0], *first.projection.shape
-        )
+        self.fold = _folded(trials[0])
+        sizes = trials[0].batch_sizes
         modality = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
         self.modality = modality.to(loaded.device)
 
     def _stack(self) -> Stack:
         modalities = len(self.trials[0].streams)
         scales = torch.tensor([[t.scale] * modalities for t in self.trials])
-        projections = [t.projection for t in self.trials if t.projection is not None]
+        projections = (
+            [stream.projection for stream in streams if stream.projection is not None]
+            for streams in self._streams()
+        )
         values = Parameters(
             self.loaded.parameter([t.head for t in self.trials]),
             scales.to(self.loaded.device, self.loaded.dtype),
-            self.loaded.parameter(projections) if projections else None,
+            tuple(self.loaded.parameter(parts) if parts else None for parts in projections),
         )
         return Stack(values, self.trials)
 
@@ -160,11 +171,11 @@ class _Run:
         labels = torch.cat([t.y[r] for t, r in zip(self.tables, rows, strict=True)], 2)[..., None]
         kept: list[Tensor] = []
         for step, iteration in enumerate(span):
-            target, *auxiliary = (
+            x = tuple(
                 table.x.index_select(0, r[step].view(-1)).view(*r.shape[1:], -1)
                 for table, r in zip(self.tables, rows, strict=True)
             )
-            batch = Batch(target, tuple(auxiliary), labels[step], weights, self.modality)
+            batch = Batch(x, labels[step], weights, self.modality)
             logits = gradients(self.stack.values, batch, self.stack.gradient, self.fold)
             if "losses" in self.keep:
                 kept.append(self._losses(logits, labels[step]))
@@ -221,13 +232,13 @@ class _Run:
 
     def _weights(self, position: int) -> Weights:
         """A copy of a live trial's parameters."""
-        head, scales, projection = self.stack.values
-        kept = None if projection is None else projection[position].clone()
+        head, scales, projections = self.stack.values
+        kept = tuple(None if part is None else part[position].clone() for part in projections)
         return Weights(head[position].clone(), scales[position].clone(), kept)
 
     def _logits(self, weights: Weights, samples: Samples) -> Tensor:
         """Logits (N, C) of samples of the target modality."""
-        head, projection = weights.head, weights.projection
+        head, projection = weights.head, weights.projections[0]
         folded = head if projection is None else head @ projection
         return self.loaded[samples].x @ folded.T * weights.scales[0]
 

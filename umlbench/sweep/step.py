@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,70 +14,77 @@ from umlbench.sweep.trial import Trial
 
 
 class Parameters(NamedTuple):
-    """Views of stacked parameters: head (K, C, T), scales (K, M), projection (K, T, D) or None."""
+    """Views of stacked parameters: head (K, C, T), scales (K, M), each P (K, T, D_m) or None."""
 
     head: Tensor
     scales: Tensor
-    projection: Tensor | None
+    projections: tuple[Tensor | None, ...]
 
 
 @dataclass(frozen=True)
 class Batch:
     """One batch of every modality, stacked; the R = sum of B_m rows have the target first."""
 
-    target: Tensor  # (K, B, D)
-    auxiliary: tuple[Tensor, ...]  # (K, B_m, T) each
+    x: tuple[Tensor, ...]  # (K, B_m, D_m) each; D_m = T without a projection
     labels: Tensor  # (K, R, 1)
     weights: Tensor  # (K, R, 1): loss weight / B_m
     modality: Tensor  # (R,): the modality of a row
 
+    def split(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Views of `rows` (K, R, ...), one per modality."""
+        return torch.split(rows, [x.shape[1] for x in self.x], 1)
 
-def folding_pays(batch_size: int, classes: int, width: int, target_width: int) -> bool:
+
+def folding_pays(batch_size: int, classes: int, width: int, projected_width: int) -> bool:
     """Whether x (W P)^T takes fewer multiplications than (x P^T) W^T, backward pass included."""
-    fold = 3 * classes * width * target_width + 2 * batch_size * classes * target_width
-    chain = 2 * batch_size * width * target_width + 3 * batch_size * classes * width
+    fold = 3 * classes * width * projected_width + 2 * batch_size * classes * projected_width
+    chain = 2 * batch_size * width * projected_width + 3 * batch_size * classes * width
     return fold < chain
 
 
-def gradients(parameters: Parameters, batch: Batch, out: Parameters, fold: bool) -> Tensor:
+def gradients(
+    parameters: Parameters, batch: Batch, out: Parameters, fold: Collection[int]
+) -> Tensor:
     """Writes d(sum of weighted losses)/d(parameters) to `out`; returns the logits (K, R, C).
 
-    The loss of trial k is the sum over rows of `weights` times cross-entropy. `fold` chooses the
-    association of the two products and changes nothing but rounding.
+    The loss of trial k is the sum over rows of `weights` times cross-entropy. The modalities in
+    `fold` have x (W P)^T where others have (x P^T) W^T, which changes nothing but rounding.
     """
     raw, inputs = _unscaled(parameters, batch, fold)
     scale = parameters.scales.index_select(1, batch.modality).unsqueeze(2)
     logits = raw * scale
     error = _softmax_minus_one_hot(logits, batch.labels).mul_(batch.weights)
     _scale_gradient(error, raw, batch, out.scales)
-    error.mul_(scale)
-    if fold:
-        _folded_gradient(error, inputs, batch.target, parameters, out)
-    else:
-        _chain_gradient(error, inputs[0], batch.target, parameters, out)
+    _weight_gradients(error.mul_(scale), inputs, parameters, batch, out, fold)
     return logits
 
 
 def _unscaled(
-    parameters: Parameters, batch: Batch, fold: bool
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Logits before their scale, and what went into the head W itself (nothing, or one stack)."""
-    head, _, projection = parameters
-    if fold:
-        if projection is None:
-            raise ValueError("nothing to fold: the parameters hold no projection")
-        raw = torch.bmm(batch.target, torch.bmm(head, projection).mT)
-        if not batch.auxiliary:
-            return raw, ()
-        inputs = _rows(batch.auxiliary)
-        return torch.cat((raw, torch.bmm(inputs, head.mT)), 1), (inputs,)
-    shared = batch.target if projection is None else torch.bmm(batch.target, projection.mT)
-    inputs = _rows((shared, *batch.auxiliary))
-    return torch.bmm(inputs, head.mT), (inputs,)
+    parameters: Parameters, batch: Batch, fold: Collection[int]
+) -> tuple[Tensor, Tensor | None]:
+    """Logits before their scale, and what went into the head W itself (None: all is folded)."""
+    head, _, projections = parameters
+    raw, inputs = {}, {}
+    for m, (x, projection) in enumerate(zip(batch.x, projections, strict=True)):
+        if m not in fold:
+            inputs[m] = x if projection is None else torch.bmm(x, projection.mT)
+        elif projection is None:
+            raise ValueError(f"nothing to fold: modality {m} has no projection")
+        else:
+            raw[m] = torch.bmm(x, torch.bmm(head, projection).mT)
+    if not inputs:
+        return _rows(tuple(raw.values())), None
+    shared = _rows(tuple(inputs.values()))
+    logits = torch.bmm(shared, head.mT)
+    if not raw:
+        return logits, shared
+    sizes = [x.shape[1] for x in inputs.values()]
+    raw.update(zip(inputs, torch.split(logits, sizes, 1), strict=True))
+    return _rows(tuple(raw[m] for m in range(len(raw)))), shared
 
 
 def _rows(parts: tuple[Tensor, ...]) -> Tensor:
-    """The rows of `parts` (K, B_m, T) one after the other; a single part is not copied."""
+    """The rows of `parts` (K, B_m, ...) one after the other; a single part is not copied."""
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
@@ -89,39 +96,36 @@ def _softmax_minus_one_hot(logits: Tensor, labels: Tensor) -> Tensor:
 
 def _scale_gradient(error: Tensor, raw: Tensor, batch: Batch, out: Tensor) -> None:
     """d loss / d scale of every modality (K, M)."""
-    rows = (error * raw).sum(2)
-    sizes = [batch.target.shape[1], *(x.shape[1] for x in batch.auxiliary)]
-    for modality, part in enumerate(torch.split(rows, sizes, 1)):
+    for modality, part in enumerate(batch.split((error * raw).sum(2))):
         torch.sum(part, 1, out=out[:, modality])
 
 
-def _chain_gradient(
-    error: Tensor, inputs: Tensor, target: Tensor, parameters: Parameters, out: Parameters
-) -> None:
-    """Gradient through (x P^T) W^T; `inputs` holds the head's inputs of all modalities."""
-    torch.bmm(error.mT, inputs, out=out.head)
-    if out.projection is not None:
-        shared = torch.bmm(error[:, : target.shape[1]], parameters.head)
-        torch.bmm(shared.mT, target, out=out.projection)
-
-
-def _folded_gradient(
+def _weight_gradients(
     error: Tensor,
-    inputs: tuple[Tensor, ...],
-    target: Tensor,
+    inputs: Tensor | None,
     parameters: Parameters,
+    batch: Batch,
     out: Parameters,
+    fold: Collection[int],
 ) -> None:
-    """Gradient through x (W P)^T; `inputs` holds the head's inputs of the other modalities."""
-    head, _, projection = parameters
-    if projection is None or out.projection is None:
-        raise ValueError("nothing to fold: the parameters hold no projection")
-    rows = target.shape[1]
-    folded = torch.bmm(error[:, :rows].mT, target)
-    torch.bmm(folded, projection.mT, out=out.head)
-    torch.bmm(head.mT, folded, out=out.projection)
-    for other in inputs:
-        out.head.baddbmm_(error[:, rows:].mT, other)
+    """Gradients by W and every P; `inputs` holds what went into the head itself."""
+    head, _, projections = parameters
+    errors = batch.split(error)
+    factors = []  # the gradient by W is the sum of their products
+    for m, (projection, gradient) in enumerate(zip(projections, out.projections, strict=True)):
+        if projection is None or gradient is None:
+            continue
+        if m in fold:
+            folded = torch.bmm(errors[m].mT, batch.x[m])
+            torch.bmm(head.mT, folded, out=gradient)
+            factors.append((folded, projection.mT))
+        else:
+            torch.bmm(torch.bmm(errors[m], head).mT, batch.x[m], out=gradient)
+    if inputs is not None:
+        others = tuple(part for m, part in enumerate(errors) if m not in fold)
+        factors.append((_rows(others).mT if fold else error.mT, inputs))
+    for n, (left, right) in enumerate(factors):
+        out.head.baddbmm_(left, right, beta=min(n, 1))  # 0: what `out` held does not matter
 
 
 class Group(NamedTuple):
@@ -185,16 +189,15 @@ class Stack:
 
 def _trained(parameters: Parameters, position: int, trial: Trial) -> list[Tensor]:
     """The tensors of one trial that AdamW changes: a fixed scale has no gradient and no decay."""
-    head, scales, projection = parameters
-    parts = [head, scales if trial.learnable_scale else None, projection]
+    head, scales, projections = parameters
+    parts = [head, scales if trial.learnable_scale else None, *projections]
     return [part[position] for part in parts if part is not None]
 
 
 def _map(parameters: Parameters, change: Callable[[Tensor], Tensor]) -> Parameters:
-    head, scales, projection = parameters
-    return Parameters(
-        change(head), change(scales), None if projection is None else change(projection)
-    )
+    head, scales, projections = parameters
+    changed = tuple(None if part is None else change(part) for part in projections)
+    return Parameters(change(head), change(scales), changed)
 
 
 def _like(parameters: Parameters) -> Parameters:

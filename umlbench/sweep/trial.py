@@ -35,20 +35,31 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """A modality in training: its samples, the order they come in, the weight of its loss."""
+    """A modality in training: its samples, the order they come in, the weight of its loss.
+
+    `projection` (T, D) is its way into the head (C, T) at the start; None where D is T already.
+    """
 
     samples: Samples
     order: Order
     weight: float = 1.0
+    projection: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int | None]:
+        """Batch size B and the width D that is projected, None without a projection."""
+        projected = None if self.projection is None else self.projection.shape[1]
+        return self.order.batch_size, projected
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One training. The trials of one call share C, D, T and whether there is a projection.
+    """One training. The trials of one call share C, T and the target's projection's shape.
 
-    `head` (C, T) and `projection` (T, D) are the weights at the start. Every modality has its own
-    logit scale, which starts at `scale` and is trained where `learnable_scale` says so. The
-    learning rate's cosine spans `cosine_iterations`, by default the schedule's `max_iterations`.
+    `head` (C, T) holds the weights at the start. Every modality has its own logit scale, which
+    starts at `scale` and is trained where `learnable_scale` says so. `val` and `test` are of the
+    target's modality. The learning rate's cosine spans `cosine_iterations`, by default the
+    schedule's `max_iterations`.
     """
 
     target: Stream
@@ -56,7 +67,6 @@ class Trial:
     val: Samples
     test: Samples
     head: Tensor
-    projection: Tensor | None
     learning_rate: float
     weight_decay: float
     learnable_scale: bool = False
@@ -70,17 +80,20 @@ class Trial:
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
-        """Batch size of every modality; trials that agree in it train as one stack."""
+        """Batch size of every modality."""
         return tuple(stream.order.batch_size for stream in self.streams)
 
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """A trial's parameters: head (C, T), a scale per modality (M,), projection (T, D) or None."""
+    """A trial's parameters: head (C, T), and per modality a scale (M,) and a projection or None.
+
+    The projections (T, D_m) come in the order of the trial's streams: the target's first.
+    """
 
     head: Tensor
     scales: Tensor
-    projection: Tensor | None
+    projections: tuple[Tensor | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,23 +152,19 @@ def check(trials: Sequence[Trial]) -> None:
 
 
 def _shapes(trial: Trial) -> tuple[tuple[int, ...], ...]:
-    parts = [trial.head] if trial.projection is None else [trial.head, trial.projection]
-    return tuple(tuple(part.shape) for part in parts)
+    parts = [trial.head, trial.target.projection]
+    return tuple(tuple(part.shape) for part in parts if part is not None)
 
 
 def _check_samples(number: int, trial: Trial) -> None:
     """Widths and labels of every modality against the weights of its trial."""
     classes, width = trial.head.shape
-    target_width = width if trial.projection is None else trial.projection.shape[1]
-    if trial.projection is not None and trial.projection.shape[0] != width:
-        raise UserError(
-            f"trial {number}: projection to {trial.projection.shape[0]}, head of width {width}",
-            "the projection is (T, D) and the head (C, T)",
-        )
-    targets = {"target": trial.target.samples, "val": trial.val, "test": trial.test}
-    auxiliary = {f"auxiliary {m}": stream.samples for m, stream in enumerate(trial.auxiliary)}
-    for name, samples in (targets | auxiliary).items():
-        expected = target_width if name in targets else width
+    streams = {"target": trial.target}
+    streams |= {f"auxiliary {m}": stream for m, stream in enumerate(trial.auxiliary)}
+    widths = {n: _input_width(f"trial {number}: {n}", s, width) for n, s in streams.items()}
+    sets = {name: stream.samples for name, stream in streams.items()}
+    for name, samples in (sets | {"val": trial.val, "test": trial.test}).items():
+        expected = widths.get(name, widths["target"])
         if samples.x.shape[1] != expected or not len(samples):
             raise UserError(
                 f"trial {number}: {name} features are {tuple(samples.x.shape)}",
@@ -167,3 +176,15 @@ def _check_samples(number: int, trial: Trial) -> None:
                 f"{int(samples.y.max())}",
                 f"the head has classes 0 to {classes - 1}",
             )
+
+
+def _input_width(name: str, stream: Stream, width: int) -> int:
+    """The width that a modality's features must have, the head's being `width`."""
+    if stream.projection is None:
+        return width
+    if stream.projection.shape[0] != width:
+        raise UserError(
+            f"{name} projection to {stream.projection.shape[0]}, head of width {width}",
+            "a projection is (T, D) and the head (C, T)",
+        )
+    return stream.projection.shape[1]

@@ -58,23 +58,29 @@ class Prepared:
         if point.made_of.text and texts is not None:
             auxiliary = (self._stream(texts, "text", point.text_batch, point.alpha),)
         return Trial(
-            target=self._stream(self.train, "target", point.batch_size, 1.0),
+            target=self._stream(self.train, "target", point.batch_size, 1.0, projection),
             auxiliary=auxiliary,
             val=self.val,
             test=self.test,
             head=head,
-            projection=projection,
             learning_rate=point.learning_rate,
             weight_decay=point.weight_decay,
             learnable_scale=point.learnable_scale,
             scale=point.scale,
         )
 
-    def _stream(self, samples: Samples, modality: str, rows: int, weight: float) -> Stream:
+    def _stream(
+        self,
+        samples: Samples,
+        modality: str,
+        rows: int,
+        weight: float,
+        projection: Tensor | None = None,
+    ) -> Stream:
         from umlbench.sweep import Shuffled, Stream
 
         seed = seed_for("order", self.job.seed, modality=modality, batch_size=rows)
-        return Stream(samples, Shuffled(len(samples), rows, seed), weight)
+        return Stream(samples, Shuffled(len(samples), rows, seed), weight, projection)
 
     def _start(self, texts: Samples | None) -> tuple[Tensor, Tensor | None]:
         """Initial head (C, T) and projection (T, D): none where the widths agree already."""

@@ -51,8 +51,8 @@ def head(one: Prepared, weights: Weights) -> Head:
     `test_predicted` is what this head says of the test split's features.
     """
     tensors = {"head": weights.head, "scales": weights.scales, **one.scaler.constants}
-    if weights.projection is not None:
-        tensors["projection"] = weights.projection
+    if weights.projections[0] is not None:
+        tensors["projection"] = weights.projections[0]
     made = Head(
         {name: tensor.float().cpu().numpy() for name, tensor in tensors.items()},
         classes=tuple(one.sources.dataset.classes),
@@ -87,7 +87,8 @@ def _by_job(
 def _portions(trials: Sequence[Trial]) -> Iterator[Sequence[Trial]]:
     """Trials whose weights fit into `PORTION` bytes together, at least one at a time."""
     first = trials[0]
-    parts = [first.head] if first.projection is None else [first.head, first.projection]
+    projections = (stream.projection for stream in first.streams)
+    parts = [first.head, *(one for one in projections if one is not None)]
     size = max(1, PORTION // sum(part.nbytes for part in parts))
     return (trials[start : start + size] for start in range(0, len(trials), size))
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from umlbench import bench
+from umlbench.bench import sweep as bench
 from umlbench.errors import UserError
 from umlbench.sweep import engines
 
@@ -15,7 +15,7 @@ TINY = {"width": 8, "text_width": 16, "repeats": 2, "seconds": 0.01}
 @pytest.fixture(scope="module")
 def result() -> bench.BenchResult:
     said: list[str] = []
-    made = bench.sweep(
+    made = bench.measure(
         classes=(3,), batch_sizes=(2, 4), trials=(1, 3), threads=1, say=said.append, **TINY
     )
     assert len(said) == len(made.rows) == 4
@@ -59,10 +59,10 @@ def test_the_floor_is_what_takes_longer():
 
 def test_the_number_of_threads_is_put_back(result):
     before = torch.get_num_threads()
-    bench.sweep(classes=(3,), batch_sizes=(2,), trials=(1,), threads=before + 1, **TINY)
+    bench.measure(classes=(3,), batch_sizes=(2,), trials=(1,), threads=before + 1, **TINY)
     assert torch.get_num_threads() == before
 
 
 def test_counts_below_one_are_refused():
     with pytest.raises(UserError, match="at least 1"):
-        bench.sweep(classes=(0,))
+        bench.measure(classes=(0,))

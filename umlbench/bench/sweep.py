@@ -9,18 +9,14 @@ step at the measured speed of a large matrix product. What fits the caches can b
 from __future__ import annotations
 
 import itertools
-import json
-import os
 import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from umlbench.bench import machine
+from umlbench.bench.machine import short
 from umlbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -103,74 +99,57 @@ class BenchResult:
         """The kind of device: cpu or cuda."""
         return str(self.machine["device"]).partition(":")[0]
 
-    def to_json(self) -> str:
-        """The result as JSON, one object per shape."""
+    def plain(self) -> dict[str, Any]:
+        """The result as plain values, one object per shape."""
         rows = [
             {
                 **asdict(row.case),
-                "roofline_ms": _short(row.roofline),
+                "roofline_ms": short(row.roofline),
                 "bound": row.bound,
                 "timings": [_timing(timing, row) for timing in row.timings],
             }
             for row in self.rows
         ]
-        return json.dumps({"machine": self.machine, "rows": rows}, indent=1) + "\n"
+        return {"machine": self.machine, "rows": rows}
 
     def to_markdown(self) -> str:
         """The result as a table: ms, ratio to the plain loop, share of the roofline."""
-        lines = ["# Training many heads", ""]
-        lines += [f"- {name}: {value}" for name, value in self.machine.items()]
-        lines += [
-            "",
+        text = (
             "Milliseconds per iteration and trial, median; in brackets the speed as a multiple of "
-            "the plain loop's and as a share of the roofline.",
-            "",
-        ]
-        engines = [timing.engine for timing in self.rows[0].timings]
-        head = ["C", "B", "K", "roofline", *engines]
-        lines += [_line(head), _line(["---:"] * len(head))]
-        return "\n".join([*lines, *(_table_row(row) for row in self.rows)]) + "\n"
+            "the plain loop's and as a share of the roofline."
+        )
+        head = ["C", "B", "K", "roofline", *(timing.engine for timing in self.rows[0].timings)]
+        rows = [_cells(row) for row in self.rows]
+        return machine.markdown("Training many heads", self.machine, text, head, rows)
 
     def write(self, folder: Path) -> list[Path]:
         """Writes `sweep-<device>.json` and `.md`; returns their paths."""
-        folder.mkdir(parents=True, exist_ok=True)
-        texts = {"json": self.to_json(), "md": self.to_markdown()}
-        paths = [folder / f"sweep-{self.device}.{ending}" for ending in texts]
-        for path, text in zip(paths, texts.values(), strict=True):
-            path.write_text(text, encoding="utf-8")
-        return paths
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.4g}")
+        name = f"sweep-{self.device}"
+        return machine.write(folder, name, self.plain(), self.to_markdown())
 
 
 def _timing(timing: Timing, row: Row) -> dict[str, Any]:
     return {
         "engine": timing.engine,
-        "ms": _short(timing.milliseconds),
-        "fastest_ms": _short(timing.fastest),
-        "slowest_ms": _short(timing.slowest),
-        "start_ms": None if timing.start is None else _short(timing.start),
-        "times_plain": _short(row.plain / timing.milliseconds),
-        "of_roofline": _short(row.roofline / timing.milliseconds),
+        "ms": short(timing.milliseconds),
+        "fastest_ms": short(timing.fastest),
+        "slowest_ms": short(timing.slowest),
+        "start_ms": None if timing.start is None else short(timing.start),
+        "times_plain": short(row.plain / timing.milliseconds),
+        "of_roofline": short(row.roofline / timing.milliseconds),
     }
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _table_row(row: Row) -> str:
+def _cells(row: Row) -> list[str]:
     cells = [str(n) for n in (row.case.classes, row.case.batch, row.case.trials)]
     cells.append(f"{row.roofline:.2f} ({row.bound})")
     for timing in row.timings:
         ratio, share = row.plain / timing.milliseconds, row.roofline / timing.milliseconds
         cells.append(f"{timing.milliseconds:.2f} ({ratio:.1f}x, {share:.0%})")
-    return _line(cells)
+    return cells
 
 
-def sweep(
+def measure(
     *,
     classes: Sequence[int] = (37, 397, 1000),
     batch_sizes: Sequence[int] = (8, 32),
@@ -195,26 +174,15 @@ def sweep(
     counts = (*classes, *batch_sizes, *trials, width, text_width, repeats)
     if min(counts) < 1 or (threads is not None and threads < 1):
         raise UserError("bench: every count must be at least 1", "see umlbench bench sweep --help")
-    with _threads(threads):
+    with machine.threads(threads):
         peaks = _peaks(device)
         rows = []
         for c, b, k in itertools.product(classes, batch_sizes, trials):
             case = Case(c, b, k, width, text_width)
             rows.append(_measure(case, peaks, device, repeats, seconds))
-            say(_table_row(rows[-1]))
-        return BenchResult(_machine(device, peaks, repeats), tuple(rows))
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+            say(machine.line(_cells(rows[-1])))
+        facts = machine.describe(device, repeats, peaks.facts)
+        return BenchResult(facts, tuple(rows))
 
 
 @dataclass(frozen=True)
@@ -229,6 +197,14 @@ class _Peaks:
         memory, products = case.bytes / self.bandwidth, case.flops / self.flops
         return 1e3 * max(memory, products), "memory" if memory > products else "products"
 
+    @property
+    def facts(self) -> dict[str, float]:
+        """For the machine's description."""
+        return {
+            "copy bandwidth, GB/s": self.bandwidth / 1e9,
+            "matrix product, GFLOP/s": self.flops / 1e9,
+        }
+
 
 def _peaks(device: str) -> _Peaks:
     """The best of several copies of 256 MiB and of several square products of float32."""
@@ -236,47 +212,12 @@ def _peaks(device: str) -> _Peaks:
 
     source = torch.ones(2**26, device=device)
     target = torch.empty_like(source)
-    copy = min(_seconds(lambda: target.copy_(source), device) for _ in range(8))
+    copy = min(machine.seconds(lambda: target.copy_(source), device) for _ in range(8))
     size = 2048 if device == "cpu" else 8192
     a = torch.ones(size, size, device=device)
     out = torch.empty_like(a)
-    product = min(_seconds(lambda: torch.mm(a, a, out=out), device) for _ in range(8))
+    product = min(machine.seconds(lambda: torch.mm(a, a, out=out), device) for _ in range(8))
     return _Peaks(2 * source.nbytes / copy, 2 * size**3 / product)
-
-
-def _seconds(work: Callable[[], object], device: str) -> float:
-    import torch
-
-    start = time.perf_counter()
-    work()
-    if device != "cpu":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
-def _machine(device: str, peaks: _Peaks, repeats: int) -> dict[str, Any]:
-    import torch
-
-    from umlbench import provenance
-
-    try:
-        numba = version("numba")
-    except PackageNotFoundError:
-        numba = "none"
-    return {
-        "device": device,
-        "processor": provenance.device_name(device),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "copy bandwidth, GB/s": _short(peaks.bandwidth / 1e9),
-        "matrix product, GFLOP/s": _short(peaks.flops / 1e9),
-        "load average": [round(load, 1) for load in os.getloadavg()],
-        "turns": repeats,
-        "torch": torch.__version__,
-        "numba": numba,
-        "commit": provenance.commit(),
-        "date": date.today().isoformat(),
-    }
 
 
 def _measure(case: Case, peaks: _Peaks, device: str, repeats: int, seconds: float) -> Row:
@@ -312,7 +253,7 @@ def _trials(case: Case) -> list[Trial]:
         for count, width, name in (
             (SAMPLES, case.width, "image"),
             (SAMPLES, case.text_width, "text"),
-            (4 * case.classes, case.width, "val"),
+            (case.batch, case.width, "val"),  # few: a step is timed here, not an evaluation
         )
     )
     stream = torch_stream("bench", 0, part="weights")
@@ -322,12 +263,11 @@ def _trials(case: Case) -> list[Trial]:
     grid = itertools.cycle(itertools.product((1e-3, 1e-4), (0.0, 0.01, 0.001)))
     return [
         Trial(
-            target=Stream(image, orders[0]),
+            target=Stream(image, orders[0], projection=projection),
             auxiliary=(Stream(text, orders[1]),),
             val=val,
             test=val,
             head=head,
-            projection=projection,
             learning_rate=rate,
             weight_decay=decay,
         )
@@ -354,7 +294,9 @@ def _engine_run(
 
     def timed(iterations: int) -> float:
         schedule = Schedule(iterations=iterations, eval_every=12800)
-        return _seconds(lambda: train(trials, schedule, device=device, engine=engine), device)
+        return machine.seconds(
+            lambda: train(trials, schedule, device=device, engine=engine), device
+        )
 
     timed(1)
     steps = _steps(timed(5), 5, seconds)  # the start counts as steps: rather too few than too many
@@ -367,8 +309,11 @@ def _engine_run(
 
 
 def _steps(elapsed: float, steps: int, seconds: float) -> int:
-    """Iterations that take about `seconds`, where `steps` took `elapsed`."""
-    return min(400, max(4, int(seconds * steps / max(elapsed, 1e-6))))
+    """Iterations that take about `seconds`, where `steps` took `elapsed`.
+
+    At least 20: what a call takes besides, a few steps' time, is subtracted and varies by itself.
+    """
+    return min(400, max(20, int(seconds * steps / max(elapsed, 1e-6))))
 
 
 def _plain_run(
@@ -377,8 +322,8 @@ def _plain_run(
     """A turn of the plain loop: seconds per iteration of one trial."""
     loop = _plain_loop(trial, fused, device)
     loop(2)
-    steps = _steps(_seconds(lambda: loop(4), device), 4, seconds)
-    return lambda: (_seconds(lambda: loop(steps), device) / steps, None)
+    steps = _steps(machine.seconds(lambda: loop(4), device), 4, seconds)
+    return lambda: (machine.seconds(lambda: loop(steps), device) / steps, None)
 
 
 def _plain_loop(trial: Trial, fused: bool, device: str) -> Callable[[int], None]:
@@ -386,7 +331,7 @@ def _plain_loop(trial: Trial, fused: bool, device: str) -> Callable[[int], None]
     import torch
     from torch.nn.functional import cross_entropy
 
-    head, projection = _linear(trial.head, device), _linear(trial.projection, device)
+    head, projection = _linear(trial.head, device), _linear(trial.target.projection, device)
     optimizer = torch.optim.AdamW(
         [*head.parameters(), *projection.parameters()],
         lr=trial.learning_rate,
