@@ -82,3 +82,64 @@ def test_a_rendered_file_that_cannot_be_written(hand, tmp_path):
     with pytest.raises(StorageError, match="cannot write the rendered table") as caught:
         api.write_report(report, tmp_path / "gone")
     assert "the records are safe" in caught.value.hint
+
+
+# Figures
+
+
+def exchange(tmp_path):
+    """Records of figure 8 at three images and two sentences a class, made by hand."""
+    from umlbench import recipe
+    from umlbench.jobs import Outcome
+    from umlbench.records import Store, succeeded
+
+    few = ["shots=1,2,4", "text_shots=0,10", "dataset=dtd,food101"]
+    made = [
+        succeeded(
+            job,
+            Outcome({"accuracy": 50.0 + job.cell["shots"] + job.cell["text_shots"] / 20}),
+            {},
+        )
+        for job in recipe.load("figure8", only=few).jobs()
+    ]
+    Store(tmp_path, "figure8").append(made)
+
+
+def test_a_number_of_a_group_draws_its_own_part(tmp_path, monkeypatch):
+    exchange(tmp_path)
+    from umlbench.render.figures import isolines
+
+    drawn = []
+    panel = isolines._panel
+    monkeypatch.setattr(
+        isolines, "_panel", lambda axes, *how: (panel(axes, *how), drawn.append(axes.get_title()))
+    )
+    (path,) = api.plot("Fig. 27", results=tmp_path)
+    assert path == tmp_path / "figure8" / "figure27.png"
+    assert [title.partition("\n")[0] for title in drawn] == [
+        "Aligned (CLIP), DTD, Ours",
+        "Aligned (CLIP), DTD, Ours (init)",
+    ]
+
+
+def test_the_groups_own_name_draws_everything(tmp_path, monkeypatch):
+    exchange(tmp_path)
+    from umlbench.render.figures import lines
+
+    monkeypatch.setattr(lines, "_panel", lambda *_: None)  # 16 of them, drawn in other tests
+    found = api.plot("figure8", results=tmp_path, formats=["svg"], out=tmp_path / "mine")
+    assert [path.name for path in found] == ["figure8.svg", "figure8-isolines.svg"]
+    assert found[0].parent == tmp_path / "mine"
+
+
+def test_a_figure_that_cannot_be_written(tmp_path):
+    exchange(tmp_path)
+    (tmp_path / "mine").write_text("a file")
+    with pytest.raises(StorageError, match="cannot write the rendered figure") as caught:
+        api.plot("figure27", results=tmp_path, out=tmp_path / "mine")
+    assert caught.value.hint.endswith("umlbench plot figure27")
+
+
+def test_a_format_that_is_no_picture(tmp_path):
+    with pytest.raises(UserError, match="unknown format 'jpg', did you mean 'png'"):
+        api.plot("figure3", results=tmp_path, formats=["jpg"])

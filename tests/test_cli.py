@@ -16,7 +16,7 @@ from umlbench.heads import About
 from umlbench.prediction import Prediction, Predictions
 
 COMMANDS = {
-    "list", "show", "plan", "run", "report", "check", "validate", "copy", "doctor",
+    "list", "show", "plan", "run", "report", "plot", "check", "validate", "copy", "doctor",
     "cache path", "cache ls", "cache verify", "cache prune", "prepare", "features import",
     "bench sweep", "predict",
 }  # fmt: skip
@@ -109,6 +109,34 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
     assert "Commands:" in done.stdout
+
+
+def test_plot(umlbench, filled, tmp_path):
+    shown = umlbench("plot", filled)
+    assert (shown.code, shown.out) == (2, "")
+    assert shown.err.startswith(f"{filled}: there is nothing to draw, since its recipe has no plot")
+    text = (tmp_path / filled).read_text()
+    drawn = text.replace("metrics:", "plot: {x: dataset, lines: method}\n  metrics:")
+    (tmp_path / filled).write_text(drawn)
+    shown = umlbench("plot", filled, "--format", "svg", "--format", "pdf", "--out", "mine")
+    assert (shown.code, shown.out) == (0, "mine/hand.svg\nmine/hand.pdf\n")
+    assert umlbench("plot", filled).out == "results/hand/hand.png\n"
+    assert (tmp_path / "results/hand/hand.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("figure7", "figure7: nothing is recorded, since it has no recipe yet"),
+        ("figure27", "no records of figure8 in results"),
+        ("figure2", "figure 2 of the paper is a diagram without data"),
+        ("figur", "unknown recipe 'figur'"),
+    ],
+)
+def test_plot_of_what_is_not_there_is_one_line(umlbench, name, said):
+    shown = umlbench("plot", name)
+    assert (shown.code, shown.out) == (2, "")
+    assert shown.err.splitlines()[0].startswith(said)
 
 
 def test_list(umlbench):

@@ -99,6 +99,37 @@ def test_a_diagram_says_so(number):
         paper.load(f"figure{number}")
 
 
+# what each figure of a group shows
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "at"),
+    [
+        ("Fig. 27", "figure27", {"alignment": ["aligned"], "dataset": ["dtd"]}),
+        ("figure9", "figure9", {"alignment": ["unaligned"], "dataset": ["oxford_pets"]}),
+        ("figure31", "figure31", {"alignment": ["aligned"], "dataset": ["ucf101"]}),
+        ("figure15", "figure15", {"shots": [8]}),
+        ("figure34", "figure34", {"method": ["uml_init"]}),
+        ("figure43", "figure43", {"dataset": ["oxford_flowers"]}),
+        ("figure8", "figure8", {}),  # the group itself
+        ("figure39", "figure3", {}),  # shows what figure 3 shows
+        ("table17", "table17", {}),
+    ],
+)
+def test_what_a_figure_shows(name, stem, at):
+    found, part = paper.shown(name)
+    assert (found, part.at) == (stem, at)
+    assert part.only == [f"{axis}={value}" for axis, (value,) in at.items()]
+
+
+def test_every_exchange_figure_shows_another_cell():
+    parts = [part.at for part in TABLES["figure8"].shows.values()]
+    assert len(parts) == len({str(part) for part in parts}) == 18
+    assert [n for n, p in TABLES["figure8"].shows.items() if p.at["alignment"] == ["aligned"]] == [
+        8, *range(24, 32),
+    ]  # fmt: skip
+
+
 # numbers
 
 
@@ -350,6 +381,8 @@ ORDER = {**TEXT, "kind": "ordering", "greater": {"method": "a"}, "than": {"metho
             r"claims\[0\].where.dataset: 'z' is not one of",
         ),
         ({"claims": [{**ORDER, "over": "dataset", "at_least": 1}]}, "at_least: unknown key"),
+        ({"shows": {2: {}}}, r"shows.2: is none of the numbers \[1\]"),
+        ({"shows": {1: {"at": {"dataset": ["z"]}}}}, "shows.1.at.dataset: 'z' is not one of"),
         ({"claims": [{**TEXT, "kind": "order"}]}, r"claims\[0\]: 'kind' must be one of"),
     ],
 )

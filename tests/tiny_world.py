@@ -37,13 +37,19 @@ CLASSES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "sun397": (("abbey", "abbey"), ("indoor apse", "apse (indoor)"), ("bow window", "bow window")),
     "fgvc_aircraft": (("707-320", "707-320"), ("F-16A/B", "F-16A/B")),
-    "dtd": (("banded", "banded"), ("bumpy", "bumpy")),
+    "dtd": (("cobwebbed", "cobwebbed"), ("knitted", "knitted")),
     "ucf101": (("Apply_Eye_Makeup", "Apply Eye Makeup"), ("Archery", "Archery")),
     "food101": (("apple_pie", "apple pie"), ("foie_gras", "foie gras")),
     "imagenet": (("tench", "tench"), ("sunglasses", "sunglasses"), ("sunglasses", "sunglasses")),
-    "oxford_pets": (("abyssinian", "abyssinian"), ("american_bulldog", "american bulldog")),
-    "oxford_flowers": (("pink primrose", "pink primrose"), ("ball moss", "air plant")),
+    "oxford_pets": (("abyssinian", "abyssinian"), ("russian_blue", "russian blue")),
+    "oxford_flowers": (("passion flower", "passion flower"), ("ball moss", "air plant")),
     "caltech101": (("face", "centered face"), ("leopard", "leopard")),
+}
+VARIANTS = {  # of ImageNet: the labels that each holds
+    "imagenet_v2": (0, 1, 2),
+    "imagenet_sketch": (0, 1, 2),
+    "imagenet_a": (0, 2),
+    "imagenet_r": (1, 2),
 }
 WITHOUT_TEXT = {"oxford_flowers": (1,), "caltech101": (0,), "imagenet": (1,)}
 
@@ -82,6 +88,8 @@ def make(root: Path) -> None:
     for name, classes in CLASSES.items():
         _images(root, name, [label for label, _ in classes])
         _descriptions(root, name, dict.fromkeys(key for _, key in classes))
+    for name, labels in VARIANTS.items():
+        _variant(root, name, labels)
     for name, options in VISION.items():
         _vision(root / "encoders", name, options | (VIT if name.startswith("vit") else {}))
     for name, kind in LANGUAGE.items():
@@ -122,6 +130,18 @@ def _images(root: Path, name: str, classes: Sequence[str]) -> None:
     if name == "imagenet":
         lines = [f"{_wnid(label)} {words}\n" for label, words in enumerate(classes)]
         (folder / "classnames.txt").write_text("".join(lines))
+
+
+def _variant(root: Path, name: str, labels: Sequence[int]) -> None:
+    """Photos of ImageNet's colours in folders named by wnid, those of V2 by index."""
+    spec = SETS[name]
+    for label in labels:
+        folder = str(label) if name == "imagenet_v2" else _wnid(label)
+        for number in range(COUNTS["test"]):
+            photo = root / spec.folder / spec.photos / folder / f"{name}_{label}_{number}.jpg"
+            _photo(photo, "imagenet", label)
+    names = (root / "imagenet" / "classnames.txt").read_bytes()
+    (root / spec.folder / "classnames.txt").write_bytes(names)
 
 
 def _place(name: str, part: str, label: int, words: str, number: int) -> str:

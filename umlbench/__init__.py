@@ -19,9 +19,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from umlbench.api import check, load_recipe, plan, predict, report, run
+    from umlbench.api import check, load_recipe, plan, plot, predict, report, run
 
-__all__ = ["check", "load_recipe", "plan", "predict", "report", "run"]
+__all__ = ["check", "load_recipe", "plan", "plot", "predict", "report", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from umlbench.prediction import predict as predict_photos
 from umlbench.prepare import Found
 from umlbench.recipe import Recipe
 from umlbench.records import Record, Store
-from umlbench.render import FORMATS, check_format, plot, render
+from umlbench.render import FORMATS, check_format, figures, render
 from umlbench.reporting import Report
 from umlbench.running import Event, execute, extract
 
@@ -240,17 +241,59 @@ def write_report(built: Report, folder: Path) -> list[Path]:
     Raises `StorageError` where that is not possible; the records are not touched.
     """
     paths = []
-    try:
+    with _rendering("table", folder, f"umlbench report {built.recipe.id} --write"):
         for form in ("markdown", "csv"):
             path = folder / f"report.{FORMATS[form][0]}"
             path.write_text(render([built], form), encoding="utf-8", newline="\n")
             paths.append(path)
-        paths += plot.draw(built, folder)
+        paths += figures.draw(built, folder)
+    return paths
+
+
+@contextmanager
+def _rendering(what: str, folder: Path, again: str) -> Iterator[None]:
+    """An `OSError` inside becomes one clear line that names the command to repeat."""
+    try:
+        yield
     except OSError as error:
         raise StorageError(
-            f"cannot write the rendered table to {folder}: {error.strerror or error}",
-            f"the records are safe; once there is room: umlbench report {built.recipe.id} --write",
+            f"cannot write the rendered {what} to {folder}: {error.strerror or error}",
+            f"the records are safe; once there is room: {again}",
         ) from error
+
+
+def plot(
+    name: str | Path,
+    *,
+    results: Path | None = None,
+    formats: Sequence[str] = ("png",),
+    out: Path | None = None,
+) -> list[Path]:
+    """Draw what stored records say of a figure of the paper or a recipe; the files written.
+
+    `figure8` draws all that its recipe has, another number of its group what that figure shows
+    (`figure27`: one data set). Files go to `out`, by default beside the records. Raises `UserError`
+    where nothing is recorded or there is nothing to draw, `StorageError` where the disk fails.
+    """
+    for form in formats:
+        check_format(form, *figures.FORMATS)
+    folder, text = results or env.results(), str(name)
+    stem, part = paper.shown(text) if paper.numbered(text)[1] else ("", paper.Shown())
+    if stem and paper.canonical(text) not in recipes.names():
+        raise UserError(f"{text}: nothing is recorded, since it has no recipe yet")
+    paths: list[Path] = []
+    for recipe in recipes.bundle(name, only=part.only).recipes:
+        built = reporting.build(recipe, Store(folder, recipe.id).load())
+        if not built.done:
+            raise nothing_run((recipe.id,), folder)
+        target = out or folder / recipe.id
+        with _rendering("figure", target, f"umlbench plot {text}"):
+            target.mkdir(parents=True, exist_ok=True)
+            how: dict[str, Any] = {"kinds": part.kinds, "metrics": part.metrics}
+            paths += figures.draw(built, target, formats, stem=stem or recipe.id, **how)
+    if not paths:
+        what = f"{text}: there is nothing to draw, since its recipe has no plot"
+        raise UserError(what, f"its table: umlbench report {text}")
     return paths
 
 

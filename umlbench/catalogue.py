@@ -33,10 +33,9 @@ class Item:
     @property
     def status(self) -> str:
         """What can be read or run of it now."""
-        if self.content in ("statistics", "settings", "examples"):
-            return "reference"
         if not self.recipe:
-            return "no recipe yet"
+            reference = self.content in ("statistics", "settings", "examples")
+            return "reference" if reference else "no recipe yet"
         if not self.done:
             return "not run"
         return "done" if self.done == self.jobs else f"{self.done}/{self.jobs} jobs"

@@ -359,6 +359,36 @@ def report(
 
 @app.command(
     epilog=_examples(
+        "umlbench plot figure3",
+        "umlbench plot figure27 --format svg --format pdf --out /tmp",
+        "umlbench plot mine.yaml",
+    )
+)
+def plot(
+    name: Name,
+    forms: Annotated[
+        list[str] | None,
+        typer.Option("--format", metavar="FORMAT", help="png (default), svg or pdf; repeatable."),
+    ] = None,
+    results: Results = RESULTS,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the files (default: the records')."),
+    ] = None,
+) -> None:
+    """Draw a figure of the paper or of a recipe from stored records.
+
+    Printed numbers stand beside ours, hollow, where there are any. The number of a figure that
+    shares its recipe with others draws its own part.
+    """
+    from umlbench import api
+
+    for path in api.plot(name, results=results, formats=forms or ("png",), out=out):
+        typer.echo(path)
+
+
+@app.command(
+    epilog=_examples(
         "umlbench check",
         "umlbench check figure3",
         "umlbench check digits --results /tmp/new --against results",

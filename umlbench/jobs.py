@@ -84,7 +84,7 @@ class Curve:
     """A figure followed along an axis in one job: `values[metric][i]` belongs to `points[i]`."""
 
     axis: str
-    points: tuple[float, ...]
+    points: tuple[Scalar, ...]
     values: Mapping[str, tuple[float, ...]]
 
 

@@ -71,6 +71,19 @@ class Row(Closed):
     recomputed: float | None = None
 
 
+class Shown(Closed):
+    """What one figure of a group shows of it: these cells, metrics and kinds of picture (all)."""
+
+    at: dict[str, list[Scalar]] = Field(default_factory=dict)
+    metrics: list[str] = Field(default_factory=list)
+    kinds: list[Literal["lines", "isolines", "planes", "prototypes"]] = Field(default_factory=list)
+
+    @property
+    def only(self) -> list[str]:
+        """`at` as `--only` says it."""
+        return [f"{axis}={','.join(map(str, values))}" for axis, values in self.at.items()]
+
+
 class PaperTable(Closed):
     """One table, or one group of figures, of the paper."""
 
@@ -93,6 +106,7 @@ class PaperTable(Closed):
     rows: list[Row] = Field(default_factory=list)
     claims: list[Claim] = Field(default_factory=list)
     settings: dict[str, Any] = Field(default_factory=dict)
+    shows: dict[int, Shown] = Field(default_factory=dict)  # by number, where figures differ
     uncertain: str | None = None  # what a reader of the printed numbers must know
     notes: list[str] = Field(default_factory=list)
 
@@ -210,6 +224,12 @@ class PaperTable(Closed):
         for axis, names in self.labels.items():
             for value in names if axis != "metric" else ():
                 self._check_coords("labels", {axis: value})
+        for number, shown in self.shows.items():
+            if number not in self.numbers:
+                raise ValueError(f"shows.{number}: is none of the numbers {self.numbers}")
+            for axis, values in shown.at.items():
+                for value in values:
+                    self._check_coords(f"shows.{number}.at", {axis: value})
         return self
 
     def _check_names(self, where: str, names: Sequence[str]) -> None:
@@ -229,13 +249,18 @@ def names() -> list[str]:
     return [f"table{n}" for n in TABLES] + [f"figure{n}" for n in FIGURES]
 
 
+def numbered(name: str) -> tuple[str, int]:
+    """Kind ("t" or "f") and number of `Table 017` or `fig39`; ("", 0) for any other name."""
+    match = re.fullmatch(r"(t|tab|table|f|fig|figure)[\s._-]*([0-9]+)", name.strip().lower())
+    return (match[1][0], int(match[2])) if match else ("", 0)
+
+
 def canonical(name: str) -> str:
     """The file stem an item goes by: `Table 017`, `fig39` -> `table17`, `figure3`.
 
     Raises `UserError` for an item the paper does not have, or one without data.
     """
-    match = re.fullmatch(r"(t|tab|table|f|fig|figure)[\s._-]*([0-9]+)", name.strip().lower())
-    kind, number = (match[1][0], int(match[2])) if match else ("", 0)
+    kind, number = numbered(name)
     if kind == "t" and number in TABLES:
         return f"table{number}"
     if kind == "f":
@@ -253,6 +278,16 @@ def canonical(name: str) -> str:
 def load(name: str) -> PaperTable:
     """The table or figure group called `name` (any form that `canonical` accepts)."""
     return read(folder("tables") / f"{canonical(name)}.yaml")
+
+
+def shown(name: str) -> tuple[str, Shown]:
+    """A figure by any name: what its file is called, and what it shows of its group.
+
+    The group's own name stands for all of it; so does a number that shows no part.
+    """
+    table, number = load(name), numbered(name)[1]
+    part = None if table.id == f"figure{number}" else table.shows.get(number)
+    return (f"figure{number}", part) if part else (table.id, Shown())
 
 
 @cache

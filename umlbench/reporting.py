@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from umlbench import paper, selection
+from umlbench.analysis.exchange_rate import FITS
 from umlbench.claims import Axes, Judged, Samples, Statement, Verdict, mean_over
+from umlbench.derived import ExchangeRates
 from umlbench.errors import UserError
 from umlbench.paper import PaperTable
 from umlbench.protocols import Metric
@@ -62,8 +64,20 @@ class Report:
         """The records behind the figures, in plan order."""
         return [record for seeds in self.figures.values() for record in seeds.values()]
 
+    @cached_property
+    def derived(self) -> ExchangeRates | None:
+        """What the report's analysis makes of the cells; its metrics are the report's then."""
+        analysis = self.recipe.file.report.analysis
+        return ExchangeRates(self, analysis) if analysis else None
+
     def samples(self, metric: str, coords: Coords) -> Samples:
-        """The figure at `coords` by seed; a coordinate that is no axis is a point of a curve."""
+        """The figure at a place of the report by seed, measured or derived."""
+        if self.derived:
+            return self.derived.rate(coords).by_seed(metric)
+        return self.measured(metric, coords)
+
+    def measured(self, metric: str, coords: Coords) -> Samples:
+        """The figure of one cell by seed; a coordinate that is no axis is a point of a curve."""
         axes = self.recipe.file.axes
         points = {name: value for name, value in coords.items() if name not in axes}
         records = self._records_at(coords)
@@ -80,7 +94,7 @@ class Report:
 
     def mean_samples(self, metric: str, coords: Coords, over: str) -> tuple[Samples, int]:
         """Per seed, the mean over an axis where every cell has that seed; cells with a figure."""
-        each = [self.samples(metric, {**coords, over: v}) for v in self.recipe.file.axes[over]]
+        each = [self.samples(metric, {**coords, over: v}) for v in self.recipe.axes[over]]
         return mean_over(each), sum(bool(samples) for samples in each)
 
     # --- the table ----------------------------------------------------------------------------
@@ -88,13 +102,13 @@ class Report:
     @property
     def metrics(self) -> dict[str, Metric]:
         """The printed metrics, with their labels and units."""
-        known = self.recipe.protocol.METRICS
+        known = self.recipe.metrics
         return {name: known[name] for name in self.recipe.file.report.metrics}
 
     def axis(self, name: str) -> list[Scalar]:
         """The printed values of an axis, or the printed points of a curve."""
-        if name in self.recipe.file.axes:
-            return self.recipe.file.axes[name]
+        if name in self.recipe.axes:
+            return self.recipe.axes[name]
         return list(self.recipe.file.report.points[name])
 
     def product(self, names: list[str]) -> list[dict[str, Scalar]]:
@@ -112,21 +126,30 @@ class Report:
         over = self._averaged(coords)
         if over:
             samples, cells = self.mean_samples(metric, coords, over)
-            counts = (cells, len(self.recipe.file.axes[over]))
+            counts = (cells, len(self.recipe.axes[over]))
         else:
             samples, counts = self.samples(metric, coords), (1, 1)
         return Entry(
             coords=dict(coords),
             metric=metric,
-            ours=self._summary(metric, samples) if samples else None,
+            ours=self._summary(coords, metric, samples),
             paper=self._paper(coords, metric, over),
             versus=self._versus(coords, metric, samples),
             seeds=len(self.recipe.file.seeds),
             cells=counts,
-            ran=bool(over or self._records_at(coords)),
+            ran=bool(over or self._ran(coords)),
         )
 
-    def _summary(self, metric: str, samples: Samples) -> Interval:
+    def _ran(self, coords: Coords) -> bool:
+        if self.derived:
+            return bool(self.derived.rate(coords).points)
+        return bool(self._records_at(coords))
+
+    def _summary(self, coords: Coords, metric: str, samples: Samples) -> Interval | None:
+        if self.derived and not self._averaged(coords):
+            return self.derived.rate(coords).summary(metric)
+        if not samples:
+            return None
         values = list(samples.values())
         rule = self.metrics[metric].over_seeds
         if rule == "mean":
@@ -170,7 +193,7 @@ class Report:
         return table.printed_average(at) if recomputed is None else recomputed
 
     def _same_average(self, table: PaperTable, over: str) -> bool:
-        return table.average == over and set(self.recipe.file.axes[over]) == set(table.axes[over])
+        return table.average == over and set(self.recipe.axes[over]) == set(table.axes[over])
 
     def _versus(self, coords: Coords, metric: str, samples: Samples) -> Interval | None:
         baseline = self.recipe.file.report.baseline
@@ -199,7 +222,7 @@ class Report:
         The paper's claims are judged on the values that both sides have. An axis that a claim does
         not place is one it is judged for each value of.
         """
-        ours: Axes = {**self.recipe.file.axes, **self.recipe.file.report.points}
+        ours: Axes = {**self.recipe.axes, **self.recipe.file.report.points}
         theirs = self.printed.axes if self.printed else {}
         both: Axes = {
             name: [v for v in values if v in theirs.get(name, values)]
@@ -216,7 +239,7 @@ class Report:
 
     def _everywhere(self, claim: Judged) -> Judged:
         placed = {*claim.for_each, claim.over, *(n for side in claim.sides({}) for n in side)}
-        free = [axis for axis in self.recipe.file.axes if axis not in placed]
+        free = [axis for axis in self.recipe.axes if axis not in placed]
         return claim.model_copy(update={"for_each": [*free, *claim.for_each]}) if free else claim
 
     def _lookup(self, metric: str | None, coords: Coords) -> Samples:
@@ -225,7 +248,7 @@ class Report:
     def notes(self) -> list[str]:
         """Footnotes: how to read the numbers, what was chosen, what is missing."""
         file = self.recipe.file
-        lines = _reading(self)
+        lines = _reading(self) + (self.derived.notes() if self.derived else [])
         if file.selection:
             rule, trials = selection.DESCRIPTIONS[file.selection], _trials(file.grid)
             lines.append(f"Selection `{file.selection}` among {trials} trials a job: {rule}.")
@@ -239,6 +262,8 @@ class Report:
             return own[value]
         if self.printed and axis in self.printed.labels:
             return self.printed.label(axis, value)
+        if axis == "fit" and self.derived:
+            return FITS[str(value)].label
         return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -321,7 +346,7 @@ def _reading(report: Report) -> list[str]:
     lines = []
     for rule, text in how.items():
         metrics = [metric for metric in report.metrics.values() if metric.over_seeds == rule]
-        if metrics:
+        if metrics and not report.derived:
             lines.append(f"{text}: {', '.join(f'{m.label} ({m.unit})' for m in metrics)}.")
     if report.recipe.file.report.baseline and count > 1:
         lines.append(

@@ -10,21 +10,25 @@ from statistics import fmean, stdev
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over `n` seeds and the half-width of its 95% t-interval (None for one seed)."""
+    """A mean over `n` seeds and the half-width of its 95% t-interval (None for one seed).
+
+    `bounds` are the ends of an interval of another kind, which need not lie around the mean.
+    """
 
     mean: float
     half: float | None
     n: int
+    bounds: tuple[float, float] | None = None
 
     @property
     def low(self) -> float:
         """Lower end; the mean itself for one seed."""
-        return self.mean - (self.half or 0.0)
+        return self.bounds[0] if self.bounds else self.mean - (self.half or 0.0)
 
     @property
     def high(self) -> float:
         """Upper end; the mean itself for one seed."""
-        return self.mean + (self.half or 0.0)
+        return self.bounds[1] if self.bounds else self.mean + (self.half or 0.0)
 
 
 def interval(values: Sequence[float]) -> Interval:

@@ -71,7 +71,12 @@ def test_the_selected_trial_is_the_first_best_on_validation(context):
     chosen = outcome.selection["trial"]
     assert len(val) == len(test) == 8
     assert chosen == val.index(max(val))
-    assert outcome.metrics == {"accuracy": test[chosen], "val_accuracy": max(val)}
+    words = [len(sentence.split()) for sentence in data.texts("digits").items]
+    assert outcome.metrics == {
+        "accuracy": test[chosen],
+        "val_accuracy": max(val),
+        "text_words": sum(words) / len(words),
+    }
     tied = [test[i] for i, value in enumerate(val) if value == max(val)]
     assert outcome.selection["ties"] == len(tied)
     assert outcome.selection["tied_spread"] == pytest.approx(max(tied) - min(tied))

@@ -43,6 +43,8 @@ def variants(model, name, value):
         yield not value
     elif isinstance(value, int | float):
         yield from (value + 1, value * 2, value - 1, value / 2)
+    elif isinstance(value, list):
+        yield from (value[:-1], value[::-1])
     yield from (3, "tfidf", "pixels", "names", "descriptions", "food101", "dtd", "digits")
 
 

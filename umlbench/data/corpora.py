@@ -149,7 +149,7 @@ def own(target: Target, path: Path) -> Corpus:
     else:
         hint = "give a JSON file {class name: [sentences]}, or a folder with a <class>.txt each"
         raise MissingInput(f"no text corpus at {path}", hint)
-    return _match(target, _keyed(read, _plain, path.name), {}, everywhere=True, source=path.name)
+    return _match(target, _keyed(read, plain, path.name), {}, everywhere=True, source=path.name)
 
 
 def _keyed(
@@ -175,7 +175,7 @@ def _match(
     """Sentences in the order of `texts`; ids like `face/03`, counted per key and label."""
     labels: dict[str, list[int]] = defaultdict(list)
     for label, name in enumerate(target.classes):
-        labels[_plain(name)].append(label)
+        labels[plain(name)].append(label)
     partners = {key: labels.get(aliases.get(key, key), []) for key in texts}
     rows = [
         (f"{key}@{label}/{n:02d}" if len(partners[key]) > 1 else f"{key}/{n:02d}", label, text)
@@ -217,7 +217,7 @@ def _corpus(
     return Corpus(ids, np.asarray(labels), items, without_text=silent, notices=notices)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """The form in which names are compared."""
     return name.replace(" ", "_").lower()
 
@@ -227,7 +227,7 @@ def _file_name(name: str) -> str:
 
 
 def _cupl_name(key: str, family: str) -> str:
-    """A key of CuPL in the form of the split's class names, then `_plain`.
+    """A key of CuPL in the form of the split's class names, then `plain`.
 
     Cars end in the year where the split begins with it; scenes have their kind in brackets where
     the split has it first.
@@ -238,7 +238,7 @@ def _cupl_name(key: str, family: str) -> str:
     if family == "sun397" and key.endswith(")"):
         scene, _, kind = key[:-1].partition(" (")
         key = f"{kind} {scene}"
-    return _plain(key)
+    return plain(key)
 
 
 def _read(source: str, body: bytes) -> dict[str, list[str]]:

@@ -22,6 +22,7 @@ Nothing above a function's body imports torch: listing and planning must stay qu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -51,10 +52,13 @@ class Metric:
     digits: int = 2
     scientific: bool = False
     over_seeds: Literal["mean", "min", "max"] = "mean"
+    log_axis: bool = False  # how a figure draws it
 
     def show(self, value: float, signed: bool = False) -> str:
         """The value with this metric's decimals; minus zero is zero."""
         sign = "+" if signed else ""
+        if math.isinf(value):
+            return f"{sign if value > 0 else '-'}∞"
         text = f"{value:{sign}.{self.digits}{'e' if self.scientific else 'f'}}"
         return text if float(text) or not text.startswith("-") else text.replace("-", sign, 1)
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from umlbench import paper, protocols, selection
+from umlbench.analysis import exchange_rate
 from umlbench.errors import nearest
 from umlbench.recipe.model import RecipeFile, SuiteFile, named
 from umlbench.recipe.references import References
@@ -71,7 +72,9 @@ def _meaning(raw: Located) -> list[Problem]:
     known = {*protocol.Settings.model_fields, *values.presets}
     if any(axis not in known for axis in values.choices("axes")):
         return problems  # names that refer to a misspelt axis are not wrong themselves
-    return problems + References(raw, protocol.METRICS).problems()
+    analysed = isinstance(raw.data.get("report"), dict) and raw.data["report"].get("analysis")
+    metrics = exchange_rate.METRICS if analysed else protocol.METRICS
+    return problems + References(raw, metrics).problems()
 
 
 def _names(raw: Located) -> list[Problem]:

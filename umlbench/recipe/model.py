@@ -7,17 +7,18 @@ import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from umlbench import protocols
+from umlbench.analysis import exchange_rate
 from umlbench.claims import Claim
 from umlbench.jobs import Grid, Job
 from umlbench.schema import Closed, Scalar, located
 
 Values = Annotated[list[Scalar], Field(min_length=1)]
-Points = Annotated[list[float], Field(min_length=1)]
+Points = Annotated[list[float] | list[str], Field(min_length=1)]
 Presets = Mapping[str, Mapping[Scalar, Mapping[str, Any]]]
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -42,11 +43,47 @@ def named(cell: Mapping[str, Scalar], presets: Presets, fields: Container[str]) 
 
 
 class Plot(Closed):
-    """A figure drawn from the records: `x` across, one line per value of `lines`."""
+    """A figure drawn from the records: `x` across, one line per value of `lines`.
+
+    There is a panel for each printed metric and for each combination of the axes `panels`.
+    """
 
     x: str
     lines: str
-    panels: str | None = None
+    panels: str | list[str] = Field(default_factory=list)
+
+    @property
+    def panel_axes(self) -> list[str]:
+        """`panels` as a list."""
+        return [self.panels] if isinstance(self.panels, str) else self.panels
+
+
+class Analysis(Closed):
+    """Figures made of many cells at once (`umlbench.analysis.exchange_rate`).
+
+    The axes `images` and `texts` are what they are made of; `fits` are the values of an axis `fit`
+    that has their place in the report.
+    """
+
+    kind: Literal["exchange_rate"]
+    images: str
+    texts: str
+    fits: list[Literal["raw", "raw_no_zero", "log", "log_no_zero"]] = Field(min_length=1)
+
+    def axes(self, cells: Mapping[str, list[Scalar]]) -> dict[str, list[Scalar]]:
+        """The axes of the report, given those of the recipe's cells."""
+        kept = {name: v for name, v in cells.items() if name not in (self.images, self.texts)}
+        return {**kept, "fit": list(self.fits)}
+
+    @property
+    def metrics(self) -> Mapping[str, protocols.Metric]:
+        """The figures that it makes."""
+        return exchange_rate.METRICS
+
+    @property
+    def of(self) -> str:
+        """The figure of a cell that it makes them of."""
+        return "accuracy"
 
 
 class Layout(Closed):
@@ -59,6 +96,7 @@ class Layout(Closed):
     average: str | None = None  # an axis whose mean is printed as a last column
     points: dict[str, Points] = Field(default_factory=dict)  # printed points of a curve's axis
     labels: dict[str, dict[Scalar, str]] = Field(default_factory=dict)
+    analysis: Analysis | None = None
     plot: Plot | None = None
 
 
@@ -110,6 +148,18 @@ class Recipe:
     def protocol(self) -> protocols.Protocol:
         """The protocol's module."""
         return protocols.load(self.file.protocol)
+
+    @property
+    def axes(self) -> dict[str, list[Scalar]]:
+        """The axes that place a number of the report: those of the cells, or of an analysis."""
+        analysis = self.file.report.analysis
+        return analysis.axes(self.file.axes) if analysis else self.file.axes
+
+    @property
+    def metrics(self) -> Mapping[str, protocols.Metric]:
+        """The figures that the report may print."""
+        analysis = self.file.report.analysis
+        return analysis.metrics if analysis else self.protocol.METRICS
 
     def cells(self) -> Iterator[dict[str, Scalar]]:
         """Every cell: the product of the axes in declared order, the last varying fastest."""

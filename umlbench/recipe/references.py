@@ -36,13 +36,21 @@ class References:
 
     @property
     def axes(self) -> dict[str, list[Any]]:
-        """The axes of the cells, with their values."""
-        return self._lists(("axes",))
+        """The axes of the cells that place a number, with their values."""
+        over = [name for _, name in self._analysed()]
+        return {name: v for name, v in self._lists(("axes",)).items() if name not in over}
 
     @property
     def curves(self) -> dict[str, list[Any]]:
-        """The axes along which a figure is followed inside a job, with their printed points."""
-        return self._lists(("report", "points"))
+        """The other axes: a curve's inside a job with its printed points, an analysis' fits."""
+        fits = self._get(("report", "analysis", "fits"))
+        own = {"fit": fits} if isinstance(fits, list) else {}
+        return {**self._lists(("report", "points")), **own}
+
+    def _analysed(self) -> list[tuple[Loc, str]]:
+        """The axes that an analysis runs over."""
+        keys = ("images", "texts")
+        return [place for key in keys for place in self._names("report", "analysis", key)]
 
     # --- the report ---------------------------------------------------------------------------
 
@@ -53,6 +61,7 @@ class References:
         yield from self._repeats(self._names("report", "metrics"))
         for name in self.axes.keys() & self.curves.keys():
             yield self._at(("report", "points", name), "is an axis already", key=True)
+        yield from self._analysis()
         columns = self._names("report", "columns")
         yield from self._placed(("report", "rows"), [*self._names("report", "rows"), *columns])
         yield from self._baseline()
@@ -70,6 +79,13 @@ class References:
                 p for key in ("x", "lines", "panels") for p in self._names("report", "plot", key)
             ]
             yield from self._placed(("report", "plot"), places)
+
+    def _analysis(self) -> Iterator[Problem]:
+        cells = self._lists(("axes",))
+        for loc, name in self._analysed():
+            if name not in cells:
+                yield self._unknown(loc, "axis", name, cells)
+        yield from self._repeats([*self._analysed(), *self._names("report", "analysis", "fits")])
 
     def _baseline(self) -> Iterator[Problem]:
         for axis, value in self._mapping(("report", "baseline")).items():

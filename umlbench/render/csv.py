@@ -24,7 +24,8 @@ FIGURES = (
 def render(reports: Sequence[Report]) -> str:
     """Columns: recipe, every axis of the reports, then `FIGURES`; no number: an empty field.
 
-    `ci95` is the half-width of the 95% interval; an axis that an average runs over is "average".
+    `ci95` is the half-width of the 95% interval (half its length where the mean is not in its
+    middle); an axis that an average runs over is "average".
     """
     axes = list(dict.fromkeys(axis for report in reports for axis in _axes(report)))
     out = io.StringIO()
@@ -50,7 +51,10 @@ def _figures(entry: Entry) -> list[str]:
 
 
 def _interval(value: Interval | None) -> list[str]:
-    return ["", ""] if value is None else [_number(value.mean), _number(value.half)]
+    if value is None:
+        return ["", ""]
+    half = (value.high - value.low) / 2 if value.bounds else value.half
+    return [_number(value.mean), _number(half)]
 
 
 def _number(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,8 +52,10 @@ def plain(report: Report) -> dict[str, Any]:
 def _interval(value: Interval | None) -> dict[str, Any] | None:
     if value is None:
         return None
-    return {"mean": _round(value.mean), "ci95": _round(value.half), "seeds": value.n}
+    plain = {"mean": _round(value.mean), "ci95": _round(value.half), "seeds": value.n}
+    return plain | {"bounds": [_round(end) for end in value.bounds]} if value.bounds else plain
 
 
 def _round(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.7g}")
+    """Seven digits; null for no number, and for an interval's end that there is not."""
+    return None if value is None or math.isinf(value) else float(f"{value:.7g}")

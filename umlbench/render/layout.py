@@ -89,8 +89,10 @@ def ours(entry: Entry, metric: Metric) -> Cell:
 
 
 def spread(value: Interval, metric: Metric, signed: bool = False) -> str:
-    """A mean and the half-width of its interval."""
+    """A mean and the half-width of its interval, or its ends where they have none."""
     mean = metric.show(value.mean, signed)
+    if value.bounds:
+        return f"{mean} [{', '.join(metric.show(end, signed) for end in value.bounds)}]"
     return mean if value.half is None else f"{mean} ± {metric.show(value.half)}"
 
 

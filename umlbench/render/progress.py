@@ -94,7 +94,8 @@ def duration(seconds: float) -> str:
 
 
 def _figure(event: Event) -> str:
-    metric = event.part.recipe.file.report.metrics[0]
+    layout = event.part.recipe.file.report
+    metric = layout.analysis.of if layout.analysis else layout.metrics[0]
     value = event.record.metrics.get(metric)
     if value is None:
         return "done"

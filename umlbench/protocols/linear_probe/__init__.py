@@ -10,18 +10,21 @@ their initial weights at one seed; every grid point starts from the same streams
 code seeds once for the whole grid.
 
 `settings` is what a recipe may say, `sources` finds data and encoders, `prepared` makes trials,
-`training` trains them and keeps the selected heads.
+`training` trains them and keeps the selected heads, `measures` asks more of these.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from umlbench.jobs import Context, Job, Outcome
 from umlbench.needs import Reads
 from umlbench.protocols import Metric
+from umlbench.protocols.linear_probe import measures
+from umlbench.protocols.linear_probe.measures import Measured
 from umlbench.protocols.linear_probe.prepared import Prepared, Reader, prepare
 from umlbench.protocols.linear_probe.settings import Settings
 from umlbench.protocols.linear_probe.sources import Sources
@@ -54,6 +57,8 @@ WHOLE_BATCHES = False  # a trial computes the same bits in any stack (umlbench.s
 METRICS: dict[str, Metric] = {
     "accuracy": Metric("Test accuracy", "percent", higher_is_better=True),
     "val_accuracy": Metric("Validation accuracy", "percent", higher_is_better=True),
+    "text_words": Metric("Words a sentence", "words", higher_is_better=True),
+    **measures.METRICS,
 }
 
 
@@ -86,17 +91,29 @@ def run(jobs: Sequence[Job], context: Context) -> Iterator[tuple[Job, Outcome]]:
         "train": (time.perf_counter() - extracted) / len(jobs),
     }
     for one, results in zip(prepared, trained, strict=True):
-        yield one.job, _outcome(one, results, seconds)
+        outcome = _outcome(one, results, seconds, reader)
+        yield one.job, outcome if context.heads else replace(outcome, head=None)
 
 
-def _outcome(one: Prepared, results: list[TrialResult], seconds: dict[str, float]) -> Outcome:
+def _outcome(
+    one: Prepared, results: list[TrialResult], seconds: dict[str, float], reader: Reader
+) -> Outcome:
     val = [100 * result.best_val_accuracy for result in results]
     test = [100 * result.test_accuracy for result in results]
     chosen = choose(one.job, results)
     best = results[chosen.index]
     point: Mapping[str, Scalar] = one.job.trials()[chosen.index]
+    started = time.perf_counter()
+    made = head(one, best.best) if best.best else None
+    more = measures.measure(one, made, point, test[chosen.index], reader) if made else Measured()
     return Outcome(
-        metrics={"accuracy": test[chosen.index], "val_accuracy": val[chosen.index]},
+        metrics={
+            "accuracy": test[chosen.index],
+            "val_accuracy": val[chosen.index],
+            **({} if one.text_words is None else {"text_words": one.text_words}),
+            **more.metrics,
+        },
+        curves=tuple(more.curves),
         selection={
             **point,
             "trial": chosen.index,
@@ -110,7 +127,7 @@ def _outcome(one: Prepared, results: list[TrialResult], seconds: dict[str, float
             "test_accuracy": test,
             "iterations": [result.iterations for result in results],
         },
-        features=one.keys,
-        seconds=seconds,
-        head=head(one, best.best) if best.best else None,
+        features={**one.keys, **more.keys},
+        seconds=seconds | ({"measure": time.perf_counter() - started} if made else {}),
+        head=made,
     )

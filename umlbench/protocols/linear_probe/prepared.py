@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, cast
 
 from umlbench.data import draw
@@ -37,6 +38,7 @@ class Prepared:
     test: Samples
     texts: Mapping[int | str | None, Samples]
     text_width: int | None
+    text_words: float | None  # a sentence, all of the corpus counted
     keys: Mapping[str, str]
     drawn: str  # where the few-shot rows come from
     sources: Sources
@@ -146,6 +148,7 @@ def prepare(job: Job, reader: Reader) -> Prepared:
         test=reader.test(found["test"], settings, scaler),
         texts=texts,
         text_width=sources.text_encoder.width if settings.reads_text else None,
+        text_words=_words(sources.texts.items) if settings.made_of.text else None,
         keys={f"{encoder.name}/{name}": f.key for name, f in found.items()} | keys,
         drawn=drawn.source,
         sources=sources,
@@ -176,6 +179,11 @@ def _texts(
         shots: _text(settings, job.seed, features, shots, classes) for shots in _text_shots(job)
     }
     return texts, {f"{settings.text_encoder}/text": features.key}
+
+
+def _words(sentences: Sequence[str]) -> float:
+    """The mean number of words, parted by white space."""
+    return fmean(len(sentence.split()) for sentence in sentences)
 
 
 def _text_shots(job: Job) -> Sequence[int | str | None]:

@@ -71,6 +71,8 @@ TEXT_ONLY = {  # without effect on a method without text
     "alpha",
 }
 
+MEASURES = ("test_sets", "geometry", "plane")  # of the selected head; unset, they are no settings
+
 
 class Settings(Closed):
     """One cell; the grid of Table 5 usually varies the fields from `alpha` on.
@@ -83,6 +85,9 @@ class Settings(Closed):
     `learnable_scale` is set. `scaling` and `text_scaling` say what is done to frozen features: as
     they are, each of length 1, or centred on the training set's mean and brought to a mean length
     of `centred_norm`.
+
+    What else is measured with the selected head: its accuracy on `test_sets` of the same classes,
+    its `geometry` on the test split, and the `plane` of two classes there, by name.
     """
 
     dataset: str
@@ -112,6 +117,9 @@ class Settings(Closed):
     warmup_min_lr: float = Field(default=1e-5, gt=0)
     eval_every: int = Field(default=100, ge=1)
     patience: int = Field(default=10, ge=1)
+    test_sets: list[str] = Field(default_factory=list)
+    geometry: bool = False
+    plane: list[str] | None = Field(default=None, min_length=2, max_length=2)
 
     @property
     def made_of(self) -> Method:
@@ -139,9 +147,15 @@ class Settings(Closed):
         """Text rows of a step (Tables 27 and 28: the ratio times the image rows)."""
         return max(1, round(self.text_ratio * self.batch_size))
 
+    @property
+    def measures(self) -> list[str]:
+        """What else is measured with the selected head."""
+        return [name for name in MEASURES if getattr(self, name)]
+
     def identity(self) -> dict[str, Any]:
-        """All fields, without those that have no effect on the method."""
+        """All fields, without those that have no effect on the method or ask for nothing."""
         unused = set() if self.made_of.text else set(TEXT_ONLY)
+        unused |= set(MEASURES) - set(self.measures)
         unused |= set() if self.reads_text else {"text_encoder"}
         if "centred" not in (self.scaling, self.text_scaling):
             unused.add("centred_norm")
@@ -157,6 +171,23 @@ class Settings(Closed):
         if name is not None and not away and not data.is_known(name):
             raise ValueError(f"unknown dataset '{name}'{nearest(name, data.NAMES)}")
         return name
+
+    @field_validator("test_sets")
+    @classmethod
+    def _known_test_sets(cls, names: list[str]) -> list[str]:
+        for number, name in enumerate(names):
+            if not data.is_known(name):
+                raise ValueError(f"unknown dataset '{name}'{nearest(name, data.NAMES)}")
+            if name in names[:number]:
+                raise ValueError(f"repeats '{name}'")
+        return names
+
+    @field_validator("plane")
+    @classmethod
+    def _two_classes(cls, names: list[str] | None) -> list[str] | None:
+        if names and names[0] == names[1]:
+            raise ValueError(f"needs two classes, not '{names[0]}' twice")
+        return names
 
     @field_validator("encoder", "text_encoder")
     @classmethod

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from umlbench.data import corpora
+from umlbench.errors import UserError, unknown
 from umlbench.jobs import Context
 from umlbench.needs import IMPORTED, DatasetNeed, Encoded, EncoderNeed, Need, Reads, TextsNeed
 from umlbench.protocols.linear_probe.settings import Settings
@@ -39,6 +41,25 @@ class Sources:
         return _encoder(self.settings)
 
     @property
+    def test_sets(self) -> dict[str, tuple[Dataset, Encoder]]:
+        """The further test sets by name, each with the encoder of its photos.
+
+        Raises `UserError` where the classes of one are not the target's, label by label.
+        """
+        found: dict[str, tuple[Dataset, Encoder]] = {}
+        for name in self.settings.test_sets:
+            other = DatasetNeed(name).find(self.context)
+            _same_classes(self.dataset, other)
+            found[name] = (other, _encoder(self.settings, name).find(self.context))
+        return found
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """The labels of the two classes of `Settings.plane`; `UserError` for an unknown class."""
+        first, second = (_label(self.dataset, name) for name in self.settings.plane or ())
+        return first, second
+
+    @property
     def texts(self) -> Corpus:
         """All sentences; labels are those of the data set they describe."""
         return _texts(self.settings).find(self.context)
@@ -56,14 +77,20 @@ class Sources:
             found[f"{self.settings.texts_of}/{self.settings.text_type}"] = self.texts.fingerprint
         if self.settings.reads_text:
             found[f"{self.settings.text_encoder} (text)"] = digest(self.text_encoder.key())
+        for name, (other, _) in self.test_sets.items():
+            found[name] = _fingerprint(other)
+        if self.settings.plane:
+            _ = self.plane  # a misspelt class is said before anything is trained
         return found
 
 
 def reads(settings: Settings) -> Reads:
     """What a cell reads: its data set and encoder, and those of text where text takes part."""
     target, encoder = _dataset(settings), _encoder(settings)
-    needs: list[Need] = [target, encoder]
+    others = [DatasetNeed(name) for name in settings.test_sets]
+    needs: list[Need] = [target, *others, encoder]
     features = [Encoded(encoder, target)]
+    features += [Encoded(_encoder(settings, other.dataset), other) for other in others]
     if settings.made_of.text:
         needs.append(_texts(settings))
         features.append(Encoded(_text_encoder(settings), _texts(settings)))
@@ -80,8 +107,9 @@ def _texts(s: Settings) -> TextsNeed:
     return TextsNeed(s.texts_of, s.text_type, s.text_aliases)
 
 
-def _encoder(s: Settings) -> EncoderNeed:
-    return EncoderNeed(s.encoder, "image", s.dtype, s.transform, dataset=_of(s.encoder, s.dataset))
+def _encoder(s: Settings, dataset: str = "") -> EncoderNeed:
+    of = _of(s.encoder, dataset or s.dataset)
+    return EncoderNeed(s.encoder, "image", s.dtype, s.transform, dataset=of)
 
 
 def _text_encoder(s: Settings) -> EncoderNeed:
@@ -98,6 +126,28 @@ def _text_encoder(s: Settings) -> EncoderNeed:
 def _of(encoder: str, dataset: str) -> str:
     """Only imported rows belong to one data set; any other encoder is one for all of them."""
     return dataset if encoder.startswith(IMPORTED) else ""
+
+
+def _same_classes(dataset: Dataset, other: Dataset) -> None:
+    """`UserError` where a label of one means another class in the other."""
+    if dataset.classes == other.classes:
+        return
+    hint = "test_sets need the same classes in the same order"
+    start = f"{other.name} cannot be a test set of {dataset.name}"
+    counts = [len(one.classes) for one in (other, dataset)]
+    if counts[0] != counts[1]:
+        raise UserError(f"{start}: it has {counts[0]} classes, not {counts[1]}", hint)
+    pairs = enumerate(zip(other.classes, dataset.classes, strict=True))
+    label, names = next((label, names) for label, names in pairs if len(set(names)) > 1)
+    raise UserError(f"{start}: class {label} is '{names[0]}' there and '{names[1]}' here", hint)
+
+
+def _label(dataset: Dataset, name: str) -> int:
+    """The label of a class, whatever its case and whether spaces are underscores."""
+    plain = [corpora.plain(known) for known in dataset.classes]
+    if corpora.plain(name) not in plain:
+        raise unknown(f"class of {dataset.name}", name, dataset.classes)
+    return plain.index(corpora.plain(name))
 
 
 @cache

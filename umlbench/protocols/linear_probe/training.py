@@ -21,12 +21,15 @@ PORTION = 2**30  # bytes of weights that one call of the sweep may leave where h
 
 
 def train(prepared: Sequence[Prepared], context: Context) -> list[list[TrialResult]]:
-    """The results of each job; with `Context.heads` the selected one holds its best weights."""
+    """The results of each job.
+
+    The selected one holds its best weights where heads are kept (`Context.heads`) or measured.
+    """
     from umlbench import sweep
 
     schedule = _schedule(prepared[0].settings)
     trials = [trial for one in prepared for trial in one.trials()]
-    if not context.heads:
+    if not context.heads and not any(one.settings.measures for one in prepared):
         return _by_job(prepared, sweep.train(trials, schedule, device=context.device))
     results: list[TrialResult] = []
     for portion in _portions(trials):  # a trial computes the same bits in any of them

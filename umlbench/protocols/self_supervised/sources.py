@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from umlbench.data.sequences import SequenceSet
     from umlbench.protocols.self_supervised.settings import Settings
 
+
 def reads(settings: Settings) -> Reads:
     """What a cell reads, declared without looking."""
     return Reads((SequencesNeed(settings.dataset),))
