@@ -1,7 +1,8 @@
-"""Frozen encoders: payloads in, one float32 row each out.
+"""Frozen encoders: payloads in, one float32 row each out, or one for each of their tokens.
 
 `pixels` and `tfidf` come with the package; `vision` brings timm's, `clip` open_clip's two towers,
-`text` transformers' models, each by the library's own names. What decides an encoder's rows is in
+`text` transformers' models, each by the library's own names; `tokens` keeps what the last two
+would pool. What decides an encoder's rows is in
 `key()`, so that stored features are found again exactly when they would come out the same.
 """
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from umlbench.data.samples import Samples
+    from umlbench.encoders.tokens import Ragged
 
 NAMES = ("pixels", "tfidf")
 LIBRARIES = {"image": "vision", "text": "text"}  # of a name that is not a `clip:` model's
@@ -32,6 +34,7 @@ Modality = Literal["image", "text", "audio"]
 Dtype = Literal["float32", "float16", "bfloat16"]
 Transform = Literal["clip", "native"]
 Pooling = Literal["cls", "mean", "mean_normalized"]
+Tokens = Literal["cls+patches", "patches", "grid", "states"]  # see `umlbench.encoders.tokens`
 
 
 class Encoder(Interface):
@@ -60,10 +63,11 @@ class Encoder(Interface):
         """
         ...
 
-    def encode(self, items: Sequence[Any], tick: Tick = no_tick) -> NDArray[np.float32]:
-        """(n, width) rows; a row depends on its own item only, not on its neighbours.
+    def encode(self, items: Sequence[Any], tick: Tick = no_tick) -> NDArray[np.float32] | Ragged:
+        """(n, width) rows, or several an item where the key names `tokens`.
 
-        `tick` hears how many more are done, batch by batch. Weights are loaded on first use.
+        A row depends on its own item only, not on its neighbours. `tick` hears how many more are
+        done, batch by batch. Weights are loaded on first use.
         """
         ...
 
@@ -104,6 +108,7 @@ def load(
     offline: bool = False,
     transform: Transform = "clip",
     pooling: Pooling | None = None,
+    tokens: Tokens | None = None,
 ) -> Encoder:
     """The encoder called `name`, computing in `dtype` on `device`; loads no weights yet.
 
@@ -112,17 +117,31 @@ def load(
     the tower of a `clip:` model and the library of a name that could be of either. `root` is the
     data root, whose `encoders` folder may hold weights. `corpus` are the sentences that an encoder
     is fitted on (`tfidf`), `transform` is the images' (the paper's is `clip`), `pooling` the
-    text's where it is not the usual one. Raises `UserError` for a name nobody knows and
-    `MissingInput` for weights that are not there.
+    text's where it is not the usual one, `tokens` asks for several rows an item, unpooled. Raises
+    `UserError` for a name nobody knows and `MissingInput` for weights that are not there.
     """
     for what, value, known in (
         ("dtype", dtype, get_args(Dtype)),
         ("transform", transform, get_args(Transform)),
         ("pooling", pooling or "cls", get_args(Pooling)),
+        ("tokens", tokens or "states", get_args(Tokens)),
     ):
         if value not in known:
             raise unknown(what, value, known)
+    if tokens is not None:
+        modality = modality or ("text" if tokens == "states" else "image")
+        pooling = pooling or "mean"  # of no effect: some models have no usual one
     setup = Setup(device, dtype, corpus, modality, root, offline, transform, pooling)
+    if tokens is None:
+        return _build(name, setup)
+    from umlbench.encoders.tokens import of, without
+
+    if name in NAMES:
+        raise without(name, tokens)
+    return of(_build(name, setup), tokens)
+
+
+def _build(name: str, setup: Setup) -> Encoder:
     if name in NAMES:
         encoder: Encoder = import_module(f"umlbench.encoders.{name}").build(setup)
         return encoder
@@ -137,6 +156,7 @@ def fetch(encoder: Encoder) -> None:
     """Download what `encoder` reads, without loading it; `MissingInput` where that fails."""
     from umlbench.encoders import clip, text, vision
 
+    encoder = getattr(encoder, "base", encoder)  # of tokens
     if isinstance(encoder, text.Transformer):
         encoder.weights.folder()
     elif isinstance(encoder, clip.ClipText):
