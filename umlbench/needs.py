@@ -16,6 +16,7 @@ from umlbench import data, encoders, features
 from umlbench.data import corpora
 from umlbench.data.corpora import Aliases
 from umlbench.data.sets import SETS
+from umlbench.encoders.tokens import without
 from umlbench.encoders.weights import split_name
 from umlbench.errors import MissingInput
 from umlbench.jobs import Context
@@ -23,7 +24,7 @@ from umlbench.jobs import Context
 if TYPE_CHECKING:
     from umlbench.data import Corpus, Dataset
     from umlbench.data.samples import Samples
-    from umlbench.encoders import Dtype, Encoder, Modality, Pooling, Transform
+    from umlbench.encoders import Dtype, Encoder, Modality, Pooling, Tokens, Transform
 
 IMPORTED = "imported:"
 
@@ -98,6 +99,7 @@ class TextsNeed:
 class EncoderNeed:
     """One frozen encoder with its weights.
 
+    `tokens` asks for several rows an item (`umlbench.encoders.tokens`), unpooled.
     `fitted_on` is what `tfidf` learns its words from. `imported:NAME` stands for the rows that were
     imported under that name for the data set `dataset` (`umlbench features import`).
     """
@@ -107,6 +109,7 @@ class EncoderNeed:
     dtype: Dtype = "float32"
     transform: Transform = "clip"
     pooling: Pooling | None = None
+    tokens: Tokens | None = None
     fitted_on: TextsNeed | None = None
     dataset: str = ""
     kind: ClassVar[str] = "weights"
@@ -134,8 +137,11 @@ class EncoderNeed:
     def load(self, context: Context) -> Encoder:
         """A new one, whose memory is free again with it."""
         if self.name.startswith(IMPORTED):
+            if self.tokens:
+                raise without(self.name, self.tokens)
             return features.imported(context.cache, self.name.removeprefix(IMPORTED), self.dataset)
         how: dict[str, Any] = {"dtype": self.dtype, "transform": self.transform}
+        how["tokens"] = self.tokens
         if not self.comes_with_the_package:
             how |= {"modality": self.modality, "pooling": self.pooling}
         if self.name == "tfidf" and self.fitted_on is not None:
@@ -152,10 +158,11 @@ Need = DatasetNeed | TextsNeed | EncoderNeed
 
 @dataclass(frozen=True)
 class Encoded:
-    """The features of all samples of `of` as `encoder` sees them."""
+    """The features of all samples of `of` as `encoder` sees them, kept in the dtype `stored`."""
 
     encoder: EncoderNeed
     of: DatasetNeed | TextsNeed
+    stored: Dtype = "float32"
 
 
 @dataclass(frozen=True)

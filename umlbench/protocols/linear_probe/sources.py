@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 from umlbench.jobs import Context
@@ -45,7 +44,7 @@ class Sources:
 
     def fingerprints(self) -> dict[str, str]:
         """What a job's id holds of its inputs: content of the data, identity of the weights."""
-        found = {self.settings.dataset: _fingerprint(self.dataset)}
+        found = {self.settings.dataset: self.dataset.fingerprint}
         found[self.settings.encoder] = digest(self.encoder.key())
         if self.settings.made_of.text:
             found[f"{self.settings.texts_of}/{self.settings.text_type}"] = self.texts.fingerprint
@@ -93,8 +92,3 @@ def _text_encoder(s: Settings) -> EncoderNeed:
 def _of(encoder: str, dataset: str) -> str:
     """Only imported rows belong to one data set; any other encoder is one for all of them."""
     return dataset if encoder.startswith(IMPORTED) else ""
-
-
-@cache
-def _fingerprint(dataset: Dataset) -> str:
-    return digest({split: samples.fingerprint for split, samples in dataset.splits.items()})
