@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,21 +82,25 @@ CLIP: dict[str, dict[str, Any]] = {
     "ViT-B-16": {"layers": 1, "width": 16, "head_width": 8, "patch_size": 16},
 }
 CLIP_WIDTH = 12
+SEQUENCES = "multibench"
+EVERYTHING = (*CLASSES, *VARIANTS, *VISION, *LANGUAGE, *CLIP, SEQUENCES)
 
 
-def make(root: Path) -> None:
-    """The whole world below `root`, which is then a data root."""
-    for name, classes in CLASSES.items():
-        _images(root, name, [label for label, _ in classes])
-        _descriptions(root, name, dict.fromkeys(key for _, key in classes))
-    for name, labels in VARIANTS.items():
-        _variant(root, name, labels)
-    for name, options in VISION.items():
-        _vision(root / "encoders", name, options | (VIT if name.startswith("vit") else {}))
-    for name, kind in LANGUAGE.items():
-        _language(root / "encoders" / name, kind)
-    _sequences(root)
-    for name in CLIP:
+def make(root: Path, names: Collection[str] = EVERYTHING) -> None:
+    """The sets and encoders called `names` below `root`, which is then a data root."""
+    for name in CLASSES.keys() & names:
+        _images(root, name, [label for label, _ in CLASSES[name]])
+        _descriptions(root, name, dict.fromkeys(key for _, key in CLASSES[name]))
+    for name in VARIANTS.keys() & names:
+        _variant(root, name, VARIANTS[name])
+    for name in VISION.keys() & names:
+        options = VISION[name] | (VIT if name.startswith("vit") else {})
+        _vision(root / "encoders", name, options)
+    for name in LANGUAGE.keys() & names:
+        _language(root / "encoders" / name, LANGUAGE[name])
+    if SEQUENCES in names:
+        _sequences(root)
+    for name in CLIP.keys() & names:
         model = import_open_clip().create_model(name, load_weights=False, force_quick_gelu=True)
         save_file(_random(model, name), root / "encoders" / f"clip-{name}.safetensors")
 

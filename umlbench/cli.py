@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from umlbench.api import Ran
     from umlbench.catalogue import Item
+    from umlbench.extraction import FeatureCost
     from umlbench.planning import Plan
     from umlbench.prepare import Found
 
@@ -615,10 +616,10 @@ def cache_ls(as_json: Json = False) -> None:
     from rich import box
     from rich.table import Table
 
-    names = ("encoder", "dataset", "split", "key", "rows", "width", "dtype", "MB", "state")
-    table = Table(*names, box=box.SIMPLE, pad_edge=False)
+    names = ("encoder", "dataset", "split", "key", "items", "tokens", "width", "dtype")
+    table = Table(*names, "MB", "state", box=box.SIMPLE, pad_edge=False)
     for e in found:
-        shape = (str(e.items or "-"), str(e.width or "-"), e.dtype or "-")
+        shape = (str(n or "-") for n in (e.items, e.tokens, e.width, e.dtype))
         table.add_row(
             e.encoder, e.dataset, e.split, e.key[:12], *shape, f"{e.bytes / 1e6:.1f}", e.state
         )
@@ -789,10 +790,11 @@ def _print_features(made: Plan, console: Console) -> None:
     for name in ("items", "width", "disk", "time"):
         table.add_column(name, justify="right")
     for one in todo:
-        disk = "?" if one.bytes is None else f"{one.bytes / 1e6:.1f} MB"
+        about = "about " if one.estimated else ""
+        disk = "?" if one.bytes is None else f"{about}{one.bytes / 1e6:.1f} MB"
         time = "?" if one.seconds is None else f"about {duration(one.seconds)}"
-        shape = ("?" if n is None else str(n) for n in (one.items, one.width))
-        table.add_row(one.encoder, f"{one.dataset} {one.split}", *shape, disk, time)
+        items = "?" if one.items is None else str(one.items)
+        table.add_row(one.encoder, f"{one.dataset} {one.split}", items, _width(one), disk, time)
     console.print("", table)
     size = sum(one.bytes or 0 for one in todo) / 1e9
     least = "at least " if any(one.bytes is None for one in todo) else ""
@@ -802,6 +804,14 @@ def _print_features(made: Plan, console: Console) -> None:
     else:
         line += f" In all about {duration(sum(one.seconds or 0 for one in todo))}, on this machine."
     _say(console, line)
+
+
+def _width(one: FeatureCost) -> str:
+    """The width of an item's row, after the number of its rows where it has several."""
+    width = "?" if one.width is None else str(one.width)
+    if one.rows_per_item == 1:
+        return width
+    return f"{'?' if one.rows_per_item is None else round(one.rows_per_item)} x {width}"
 
 
 def _print_found(found: Iterable[Found]) -> None:

@@ -16,6 +16,7 @@ from umlbench import data, encoders, features
 from umlbench.data import corpora, esc, sequence_sets
 from umlbench.data.corpora import Aliases
 from umlbench.data.sets import SETS
+from umlbench.encoders.tokens import without
 from umlbench.encoders.weights import split_name
 from umlbench.errors import MissingInput
 from umlbench.jobs import Context
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from umlbench.data import Corpus, Dataset
     from umlbench.data.samples import Samples
     from umlbench.data.sequences import SequenceSet
-    from umlbench.encoders import BatchNorm, Dtype, Encoder, Modality, Pooling, Transform
+    from umlbench.encoders import BatchNorm, Dtype, Encoder, Modality, Pooling, Tokens, Transform
 
 IMPORTED = "imported:"
 
@@ -105,6 +106,7 @@ class TextsNeed:
 class EncoderNeed:
     """One frozen encoder with its weights.
 
+    `tokens` asks for several rows an item (`umlbench.encoders.tokens`), unpooled.
     `fitted_on` is what `tfidf` learns its words from. `imported:NAME` stands for the rows that were
     imported under that name for the data set `dataset` (`umlbench features import`).
     """
@@ -115,6 +117,7 @@ class EncoderNeed:
     transform: Transform = "clip"
     pooling: Pooling | None = None
     batch_norm: BatchNorm = "train"
+    tokens: Tokens | None = None
     fitted_on: TextsNeed | None = None
     dataset: str = ""
     kind: ClassVar[str] = "weights"
@@ -142,8 +145,11 @@ class EncoderNeed:
     def load(self, context: Context) -> Encoder:
         """A new one, whose memory is free again with it."""
         if self.name.startswith(IMPORTED):
+            if self.tokens:
+                raise without(self.name, self.tokens)
             return features.imported(context.cache, self.name.removeprefix(IMPORTED), self.dataset)
         how: dict[str, Any] = {"dtype": self.dtype, "transform": self.transform}
+        how["tokens"] = self.tokens
         if not self.comes_with_the_package:
             how |= {"modality": self.modality, "pooling": self.pooling}
             how["batch_norm"] = self.batch_norm
@@ -179,10 +185,11 @@ Need = DatasetNeed | SequencesNeed | TextsNeed | EncoderNeed
 
 @dataclass(frozen=True)
 class Encoded:
-    """The features of all samples of `of` as `encoder` sees them."""
+    """The features of all samples of `of` as `encoder` sees them, kept in the dtype `stored`."""
 
     encoder: EncoderNeed
     of: DatasetNeed | TextsNeed
+    stored: Dtype = "float32"
 
 
 @dataclass(frozen=True)

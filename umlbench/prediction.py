@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umlbench.data import layout
 from umlbench.errors import MissingInput, UserError
 from umlbench.heads import Frozen, StoredHead
@@ -62,7 +64,8 @@ def predict(head: StoredHead, folder: Path, context: Context) -> Predictions:
     good = [(path, name) for path, name in zip(paths, names, strict=True) if not faults[name]]
     found: list[Prediction] = []
     if good:
-        labels, probabilities = head.classify(encoder.encode([path for path, _ in good]))
+        rows = np.asarray(encoder.encode([path for path, _ in good]))
+        labels, probabilities = head.classify(rows)
         found = [
             Prediction(name, int(label), head.classes[label], float(probability))
             for (_, name), label, probability in zip(good, labels, probabilities, strict=True)

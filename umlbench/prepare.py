@@ -147,6 +147,8 @@ def _weights(need: EncoderNeed, context: Context, deep: bool) -> Found:
                 raise
             context.say(f"downloading {fetched}")
             encoder = need.find(context)
+        if deep and need.tokens:
+            _ = encoder.width  # refused where the model has no such tokens
     except UserError as error:
         state: State = "missing" if isinstance(error, MissingInput) else "broken"
         return Found(need.kind, str(need), state, _lines(error))

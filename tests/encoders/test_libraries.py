@@ -18,6 +18,7 @@ from umlbench.encoders import images
 from umlbench.encoders.clip import import_open_clip
 from umlbench.encoders.text import import_transformers
 from umlbench.encoders.vision import import_timm
+from umlbench.encoders.weights import PUBLISHED, Weights
 from umlbench.errors import MissingInput, UserError
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -103,13 +104,10 @@ def test_the_paper_s_transform_is_the_one_described(photos):
         assert torch.allclose(found, by_hand(path), atol=1e-6)
 
 
-def test_vit_is_the_class_token_at_224_with_resampled_positions(root, vit, photos):
+def vit_tokens(root, photos):
+    """`forward_features` of timm's model at 224 pixels, positions resampled by hand."""
     from timm.layers import resample_abs_pos_embed
 
-    encoder = encoders.load(vit, root=root, offline=True)
-    assert encoder.width == 24
-    rows = encoder.encode(photos)
-    assert (rows.shape, rows.dtype) == ((3, 24), np.float32)
     state = load_file(root / "encoders" / "tiny-vit.safetensors")
     assert state["pos_embed"].shape == (1, 37 * 37 + 1, 24)
     state["pos_embed"] = resample_abs_pos_embed(state["pos_embed"], (16, 16), num_prefix_tokens=1)
@@ -119,7 +117,15 @@ def test_vit_is_the_class_token_at_224_with_resampled_positions(root, vit, photo
     with torch.inference_mode():
         tokens = model.eval().forward_features(pixels_of(photos))
     assert tokens.shape == (3, 257, 24)
-    assert np.allclose(rows, tokens[:, 0].numpy(), atol=2e-5)
+    return tokens.numpy()
+
+
+def test_vit_is_the_class_token_at_224_with_resampled_positions(root, vit, photos):
+    encoder = encoders.load(vit, root=root, offline=True)
+    assert encoder.width == 24
+    rows = encoder.encode(photos)
+    assert (rows.shape, rows.dtype) == ((3, 24), np.float32)
+    assert np.allclose(rows, vit_tokens(root, photos)[:, 0], atol=2e-5)
 
 
 @pytest.fixture(scope="session")
@@ -389,19 +395,22 @@ def language_models(root):
     return {kind: root / "encoders" / kind for kind in KINDS}
 
 
-def one_by_one(folder, kind, pooling):
-    """Section 1.2 for a prompt at a time, without padding, by the classes of the release."""
+def hidden_states(folder, kind):
+    """The last ones of a prompt at a time, without padding, by the classes of the release."""
     transformers = import_transformers()
     causal = kind in ("gpt2", "llama")
     auto = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
     model = auto.from_pretrained(folder).eval()
-    rows = []
     for prompt in PROMPTS:
         ids = torch.tensor([tokenizer(kind)(prompt)["input_ids"]])
         with torch.inference_mode():
-            hidden = model(ids, output_hidden_states=True).hidden_states[-1][0].numpy()
-        rows.append(hidden[0] if pooling == "cls" else hidden.mean(0))
-    return np.stack(rows)
+            yield model(ids, output_hidden_states=True).hidden_states[-1][0].numpy()
+
+
+def one_by_one(folder, kind, pooling):
+    """The pooling of section 1.2."""
+    found = hidden_states(folder, kind)
+    return np.stack([hidden[0] if pooling == "cls" else hidden.mean(0) for hidden in found])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -428,8 +437,8 @@ def test_padding_and_order_change_rounding_only(root, language_models, kind):
 
 def test_begin_tokens_count_and_long_prompts_are_cut(root, language_models):
     encoder = encoders.load("llama", modality="text", root=root)
-    assert encoder._tokens(["cat"])[0][0] == 0
-    assert len(encoder._tokens(["cat " * 50])[0]) == 32
+    assert encoder.token_ids(["cat"])[0][0] == 0
+    assert len(encoder.token_ids(["cat " * 50])[0]) == 32
     with pytest.raises(UserError, match="no token in the prompt ''"):
         encoders.load("gpt2", modality="text", root=root).encode(["cat", ""])
     assert encoder.encode([]).shape == (0, 16)
@@ -460,6 +469,138 @@ def test_incomplete_weights_are_not_filled_with_random_ones(root, language_model
     save_file({k: v for k, v in state.items() if k != gone}, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match="weights lack 1, first"):
         encoders.load(str(tmp_path), modality="text").encode(["cat"])
+
+
+# tokens: several rows an item
+
+
+def test_patch_tokens_are_forward_features_with_or_without_the_class_token(root, vit, photos):
+    expected = vit_tokens(root, photos)
+    encoder = encoders.load(vit, root=root, offline=True, tokens="cls+patches")
+    found = encoder.encode(photos)
+    assert (found.values.dtype, found.lengths.tolist()) == (np.float32, [257] * 3)
+    assert np.allclose(found.values.reshape(3, 257, 24), expected, atol=2e-5)
+    patches = encoders.load(vit, root=root, tokens="patches").encode(photos)
+    assert np.allclose(patches.values.reshape(3, 256, 24), expected[:, 1:], atol=2e-5)
+    assert encoder.encode([]).values.shape == (0, encoder.width) == (0, 24)
+
+
+def test_registers_are_not_patches(root, photos):
+    options = {"model_name": "vit_small_patch14_reg4_dinov2", "embed_dim": 12, "depth": 1}
+    options |= {"num_heads": 2, "img_size": 224}
+    arguments = {k: v for k, v in options.items() if k != "model_name"}
+    model = import_timm().create_model(options["model_name"], num_classes=0, **arguments)
+    state = random_state(model)
+    model.load_state_dict(state)
+    save_file(state, root / "encoders" / "registers.safetensors")
+    (root / "encoders" / "registers.json").write_text(json.dumps(options))
+    with torch.inference_mode():
+        expected = model.eval().forward_features(pixels_of(photos)).numpy()
+    assert expected.shape == (3, 1 + 4 + 256, 12)
+    for tokens, rows in (
+        ("patches", expected[:, 5:]),
+        ("cls+patches", expected[:, [0, *range(5, 261)]]),
+    ):
+        found = encoders.load("registers", root=root, tokens=tokens).encode(photos)
+        assert np.allclose(found.values.reshape(rows.shape), rows, atol=2e-5)
+
+
+def test_a_grid_is_the_feature_map_line_by_line(root, mobilenet, photos):
+    model = import_timm().create_model(mobilenet)
+    model.load_state_dict(load_file(root / "encoders" / f"{mobilenet}.safetensors"))
+    with torch.inference_mode():
+        maps = model.eval().forward_features(pixels_of(photos)).numpy()
+    assert maps.shape == (3, 1280, 7, 7)
+    found = encoders.load(mobilenet, root=root, tokens="grid").encode(photos)
+    assert found.lengths.tolist() == [49] * 3
+    for photo, line, column in ((0, 0, 0), (1, 2, 5), (2, 6, 1)):
+        row = found.values[49 * photo + 7 * line + column]
+        close = {"rtol": 1e-4, "atol": 1e-5 * np.abs(maps).max()}
+        assert np.allclose(row, maps[photo, :, line, column], **close)
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "shape"),
+    [
+        ("vit_base_patch14_dinov2.lvd142m", "cls+patches", (257, 768)),
+        ("vit_base_patch14_dinov2.lvd142m", "patches", (256, 768)),
+        ("vit_base_patch8_224.dino", "patches", (784, 768)),
+        ("mobilenetv2_100", "grid", (49, 1280)),
+        ("swin_tiny_patch4_window7_224", "grid", (49, 768)),  # whose map has its channels last
+        ("mixer_b16_224", "patches", "no vision transformer"),
+        ("mobilenetv2_100", "patches", "'mobilenetv2_100' gives no tokens 'patches': it is no vis"),
+        ("mobilenetv2_100", "cls+patches", "no vision transformer"),
+        ("vit_base_patch14_dinov2.lvd142m", "grid", "no feature map"),
+        ("vit_base_patch16_siglip_224", "cls+patches", "no class token"),
+    ],
+)
+def test_what_tokens_there_are_is_known_without_weights(tmp_path, name, tokens, shape):
+    (tmp_path / "weights.bin").write_text("not read")
+    encoder = encoders.load(f"{name}@{tmp_path / 'weights.bin'}", tokens=tokens)
+    if isinstance(shape, str):
+        with pytest.raises(UserError, match=shape):
+            encoder.encode(["no photo"])
+        return
+    assert (encoder.shape, encoder.width) == (shape, shape[1])
+    known = PUBLISHED.get(name)
+    assert known is None or known.patches == shape[0] - (tokens == "cls+patches")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_token_states_are_those_of_each_prompt_by_itself(root, language_models, kind):
+    encoder = encoders.load(kind, root=root, offline=True, tokens="states")
+    expected = list(hidden_states(language_models[kind], kind))
+    found = encoder.encode(PROMPTS)
+    assert found.lengths.tolist() == [len(states) for states in expected]
+    assert (kind == "gpt2") == (1 in found.lengths)  # it sets no mark beside the only word
+    assert np.allclose(found.values, np.concatenate(expected), atol=1e-5)
+    encoder.base.batches.size = 1
+    assert np.allclose(found.values, encoder.encode(PROMPTS).values, atol=1e-5)
+    assert encoder.encode([]).values.shape == (0, encoder.width) == (0, 16)
+
+
+def test_token_keys_have_tokens_in_place_of_pooling(root, vit, mobilenet, language_models):
+    def key(name, **options):
+        return json.dumps(encoders.load(name, root=root, **options).key(), sort_keys=True)
+
+    keys = {
+        key(vit),
+        key(vit, tokens="patches"),
+        key(vit, tokens="cls+patches"),
+        key(vit, tokens="patches", dtype="bfloat16"),
+        key(mobilenet, tokens="grid"),
+        key("bert", modality="text"),
+        key("bert", tokens="states"),
+        key("gpt2", tokens="states"),
+    }
+    assert len(keys) == 8
+    assert key("bert", tokens="states") == key("bert", tokens="states", pooling="cls")
+    assert not any("pooling" in one for one in keys if '"tokens"' in one)
+
+
+def test_tokens_come_of_the_same_weights(root, vit, language_models, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(Weights, "file", lambda self, names: fetched.append(self.name))
+    monkeypatch.setattr(Weights, "folder", lambda self: fetched.append(self.name))
+    for name, tokens in ((vit, "patches"), ("bert", "states")):
+        encoder = encoders.load(name, root=root, tokens=tokens)
+        encoders.fetch(encoder)
+        assert encoder.weights == encoder.base.weights
+    assert fetched == [vit, "bert"]
+
+
+def test_encoders_without_tokens_say_so(root, clips, language_models, vit):
+    for name, options in (
+        ("pixels", {"tokens": "patches"}),
+        ("tfidf", {"tokens": "states"}),
+        ("clip:tiny-ViT", {"tokens": "patches"}),
+        ("bert", {"tokens": "patches", "modality": "text"}),
+    ):
+        with pytest.raises(UserError, match="gives one row an item, and no tokens") as error:
+            encoders.load(name, root=root, offline=True, **options)
+        assert "\n" not in error.value.message
+    with pytest.raises(UserError, match="unknown tokens 'patch', did you mean 'patches'"):
+        encoders.load(vit, root=root, tokens="patch")
 
 
 # Published weights

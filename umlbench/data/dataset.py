@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from umlbench.data.samples import Samples
 from umlbench.errors import MissingInput, unknown
+from umlbench.seeds import digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +29,11 @@ class Dataset:
         if name not in self.splits:
             raise unknown(f"split of {self.name}", name, self.splits)
         return self.splits[name]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of every split's samples."""
+        return digest({split: samples.fingerprint for split, samples in self.splits.items()})
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol as Interface
 from typing import TypeAlias
 
 import numpy as np
@@ -18,18 +19,39 @@ from numpy.typing import NDArray
 from umlbench.errors import UserError
 
 
+class Rows(Interface):
+    """Vectors (rows, width) that are sliced: an array, or one whose rows stay on disk until then.
+
+    `np.asarray` makes an array of either.
+    """
+
+    @property
+    def ndim(self) -> int:
+        """Two."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, width)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> NDArray[np.float32]: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Sequences:
     """The samples of one modality in one split.
 
-    `values` (rows, width), float32 and perhaps memory-mapped, holds all samples one after the
-    other: sample i is rows starts[i] to starts[i + 1] (starts: (N + 1,) int64). `labels` has one
+    `values` (rows, width), float32 and perhaps on disk, holds all samples one after the other:
+    sample i is rows starts[i] to starts[i + 1] (starts: (N + 1,) int64). `labels` has one
     class a sample (N,), or one a row (rows,) where every step is to be classified. `flat`: the
     samples are single vectors and no sequences (N rows; MIMIC's static features). `notices` say
     what was left out or mended on reading. Raises `UserError` where these do not fit each other.
     """
 
-    values: NDArray[np.float32]
+    values: Rows
     starts: NDArray[np.int64]
     labels: NDArray[np.int64]
     ids: tuple[str, ...]

@@ -1,9 +1,10 @@
-"""Frozen encoders: payloads in, one float32 row each out.
+"""Frozen encoders: payloads in, one float32 row each out, or one for each of their tokens.
 
 `pixels`, `tfidf` and `logmel` come with the package; `vision` brings timm's, `clip` open_clip's two
 towers, `text` transformers' models, each by the library's own names, and `audio` AudioCLIP's audio
-tower and transformers' CLAP models. What decides an encoder's rows is in
-`key()`, so that stored features are found again exactly when they would come out the same.
+tower and transformers' CLAP models; `tokens` keeps what `vision` and `text` would pool. What
+decides an encoder's rows is in `key()`, so that stored features are found again exactly when they
+would come out the same.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from umlbench.data.samples import Samples
+    from umlbench.encoders.tokens import Ragged
 
 NAMES = ("pixels", "tfidf", "logmel")
 LIBRARIES = {
@@ -38,6 +40,7 @@ Dtype = Literal["float32", "float16", "bfloat16"]
 Transform = Literal["clip", "native"]
 Pooling = Literal["cls", "mean", "mean_normalized"]
 BatchNorm = Literal["train", "eval"]
+Tokens = Literal["cls+patches", "patches", "grid", "states"]  # see `umlbench.encoders.tokens`
 
 
 class Encoder(Interface):
@@ -66,8 +69,8 @@ class Encoder(Interface):
         """
         ...
 
-    def encode(self, items: Sequence[Any], tick: Tick = no_tick) -> NDArray[np.float32]:
-        """(n, width) rows; a row depends on its own item only, not on its neighbours.
+    def encode(self, items: Sequence[Any], tick: Tick = no_tick) -> NDArray[np.float32] | Ragged:
+        """(n, width) rows, or several an item where the key names `tokens`.
 
         Where it does depend on them, the key says how, and the attribute `together` is the number
         of consecutive items that belong together: split `items` at multiples of it only. `tick`
@@ -114,6 +117,7 @@ def load(
     transform: Transform = "clip",
     pooling: Pooling | None = None,
     batch_norm: BatchNorm = "train",
+    tokens: Tokens | None = None,
 ) -> Encoder:
     """The encoder called `name`, computing in `dtype` on `device`; loads no weights yet.
 
@@ -123,7 +127,8 @@ def load(
     `root` is the data root, whose `encoders` folder may hold weights. `corpus` are the sentences
     that an encoder is fitted on (`tfidf`), `transform` is the images' (the paper's is `clip`),
     `pooling` the text's where it is not the usual one. `batch_norm` says whose statistics
-    `audioclip` takes: each batch's, as the paper's predecessor did, or the checkpoint's. Raises
+    `audioclip` takes: each batch's, as the paper's predecessor did, or the checkpoint's. `tokens`
+    asks for several rows an item, unpooled. Raises
     `UserError` for a name nobody knows and `MissingInput` for weights that are not there.
     """
     for what, value, known in (
@@ -131,10 +136,24 @@ def load(
         ("transform", transform, get_args(Transform)),
         ("pooling", pooling or "cls", get_args(Pooling)),
         ("batch_norm", batch_norm, get_args(BatchNorm)),
+        ("tokens", tokens or "states", get_args(Tokens)),
     ):
         if value not in known:
             raise unknown(what, value, known)
+    if tokens is not None:
+        modality = modality or ("text" if tokens == "states" else "image")
+        pooling = pooling or "mean"  # of no effect: some models have no usual one
     setup = Setup(device, dtype, corpus, modality, root, offline, transform, pooling, batch_norm)
+    if tokens is None:
+        return _build(name, setup)
+    from umlbench.encoders.tokens import of, without
+
+    if name in NAMES:
+        raise without(name, tokens)
+    return of(_build(name, setup), tokens)
+
+
+def _build(name: str, setup: Setup) -> Encoder:
     if name in NAMES:
         encoder: Encoder = import_module(f"umlbench.encoders.{name}").build(setup)
         return encoder
@@ -150,6 +169,7 @@ def fetch(encoder: Encoder) -> None:
     from umlbench.encoders import clip, text, vision
     from umlbench.encoders.audio.encoder import AudioEncoder
 
+    encoder = getattr(encoder, "base", encoder)  # of tokens
     if isinstance(encoder, (text.Transformer, AudioEncoder)):
         encoder.weights.folder()
     elif isinstance(encoder, clip.ClipText):

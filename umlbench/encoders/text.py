@@ -8,7 +8,7 @@ after the final norm, as in `hidden_states[-1]`. `mean_normalized`: that mean at
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,6 +35,7 @@ WIDTHS = ("hidden_size", "n_embd", "d_model", "dim")
 BATCH = {"cpu": 32}
 GPU_BATCH = 64
 UNLIMITED = 1_000_000  # a tokenizer that knows no limit says 1e30
+Finish = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 PROBES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -133,21 +134,32 @@ class Transformer:
 
         if not len(items):
             return np.zeros((0, self.width), dtype=np.float32)
-        model = self._model
-        tokens = self._tokens([str(item) for item in items])
+        ids = self.token_ids(items)
+        order, blocks = self.run(ids, lambda hidden, mask: pool(hidden, mask, self.pooling), tick)
+        found = torch.empty(len(ids), self.width)
+        found[order] = torch.cat(blocks)
+        return found.numpy()
+
+    def run(
+        self, tokens: list[list[int]], finish: Finish, tick: Tick = no_tick
+    ) -> tuple[list[int], list[torch.Tensor]]:
+        """What `finish(hidden, mask)` makes of the last hidden states, batch by batch on the CPU.
+
+        `hidden` (n, tokens, width) float32 and `mask` (n, tokens) are those of a padded batch.
+        Returns the order in which the prompts were taken, and the batches.
+        """
+        import torch
+
         order = sorted(range(len(tokens)), key=lambda row: -len(tokens[row]))
 
         def rows(start: int, stop: int) -> torch.Tensor:
-            batch = [tokens[row] for row in order[start:stop]]
             with torch.inference_mode():
-                return self._pooled(model, batch)
+                return finish(*self._hidden([tokens[row] for row in order[start:stop]])).cpu()
 
-        found = torch.empty(len(tokens), self.width)
-        found[order] = torch.cat(self.batches.run(len(tokens), rows, tick))
-        return found.numpy()
+        return order, self.batches.run(len(tokens), rows, tick)
 
-    def _pooled(self, model: Any, tokens: list[list[int]]) -> torch.Tensor:
-        """(batch, width) float32 on the CPU."""
+    def _hidden(self, tokens: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last hidden states of a batch, and its attention mask."""
         import torch
 
         longest = max(len(one) for one in tokens)
@@ -157,10 +169,12 @@ class Transformer:
             ids[row, : len(one)] = torch.tensor(one)
             mask[row, : len(one)] = 1
         ids, mask = ids.to(self.device), mask.to(self.device)
-        hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
-        return pool(hidden.float(), mask, self.pooling).cpu()
+        hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return hidden.float(), mask
 
-    def _tokens(self, prompts: list[str]) -> list[list[int]]:
+    def token_ids(self, items: Sequence[Any]) -> list[list[int]]:
+        """Of each prompt, cut at the model's length; `UserError` names one without any token."""
+        prompts = [str(item) for item in items]
         limit = self._tokenizer.model_max_length
         if limit > UNLIMITED:
             limit = self.config.get("max_position_embeddings") or self.config.get("n_positions")

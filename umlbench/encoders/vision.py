@@ -32,12 +32,16 @@ if TYPE_CHECKING:
 BATCH = {"cpu": 32}  # else GPU_BATCH; halved where memory ends
 GPU_BATCH = 256
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+Forward = Callable[[Any, "torch.Tensor"], "torch.Tensor"]
 NOT_OURS = ("model_name", "pretrained", "num_classes", "pretrained_cfg_overlay", "img_size")
 
 
 @dataclass(frozen=True)
 class Vision:
-    """What the image encoders of every library share; `build` makes model, transform and width."""
+    """What the image encoders of every library share; `build` makes model, transform and width.
+
+    `build_bare` makes the model on the meta device, where its tokens can be read (timm's).
+    """
 
     name: str
     described: dict[str, Any]  # the key
@@ -47,6 +51,7 @@ class Vision:
     weights: Weights
     device: str
     dtype: str
+    build_bare: Callable[[], Any] | None = None
     modality: Modality = "image"
     batches: Batches = field(init=False, repr=False)
 
@@ -66,11 +71,21 @@ class Vision:
     def encode(self, items: Sequence[Any], tick: Tick = no_tick) -> NDArray[np.float32]:
         """(n, width) float32, not normalised; an item is a path or a uint8 array (h, w[, 3]).
 
-        `UserError` names every broken image of `items`. `images.workers_for` says where images are
-        decoded.
+        `UserError` names every broken image of `items`.
         """
         if not len(items):
             return np.zeros((0, self.width), dtype=np.float32)
+        return np.concatenate(list(self.run(items, lambda model, pixels: model(pixels), tick)))
+
+    def run(
+        self, items: Sequence[Any], forward: Forward, tick: Tick = no_tick
+    ) -> Iterator[NDArray[np.float32]]:
+        """What `forward(model, pixels)` gives for the items, in order, batch by batch.
+
+        `images.workers_for` says where images are decoded.
+        """
+        if not len(items):
+            return
         transform = self._model and self._transform  # the model first: it fails before photos load
         loaded = images.load_batches(
             items,
@@ -79,9 +94,12 @@ class Vision:
             workers=images.workers_for(self.device),
             pin=self.device != "cpu",
         )
-        return np.concatenate([rows for batch in loaded for rows in self._forward(batch, tick)])
+        for pixels in loaded:
+            yield from self._forward(pixels, forward, tick)
 
-    def _forward(self, pixels: torch.Tensor, tick: Tick) -> Iterator[NDArray[np.float32]]:
+    def _forward(
+        self, pixels: torch.Tensor, forward: Forward, tick: Tick
+    ) -> Iterator[NDArray[np.float32]]:
         import torch
 
         dtype = getattr(torch, self.dtype)
@@ -91,8 +109,7 @@ class Vision:
                 batch = pixels[start:stop].to(
                     self.device, dtype, non_blocking=True, memory_format=torch.channels_last
                 )
-                found: torch.Tensor = self._model(batch)
-                return found.float().cpu()
+                return forward(self._model, batch).float().cpu()
 
         for block in self.batches.run(len(pixels), rows, tick):
             yield block.numpy()
@@ -157,13 +174,19 @@ class _Timm:
                 what, "name the architecture as timm does: ARCHITECTURE@FILE"
             ) from error
 
+    def bare(self) -> Any:
+        """On the meta device, without weights."""
+        import torch
+
+        with torch.device("meta"), torch.inference_mode():
+            return self._create(pretrained=False).eval()
+
     def width(self) -> int:
         """Columns of a row, from a model on the meta device."""
         import torch
 
         with torch.device("meta"), torch.inference_mode():
-            model = self._create(pretrained=False).eval()
-            return int(model(torch.empty(1, 3, images.SIZE, images.SIZE)).shape[-1])
+            return int(self.bare()(torch.empty(1, 3, images.SIZE, images.SIZE)).shape[-1])
 
     def config(self) -> dict[str, Any]:
         """Its own preprocessing at 224 pixels, as plain values."""
@@ -210,6 +233,7 @@ def _timm(model: _Timm, setup: Setup) -> Vision:
         weights=model.weights,
         device=setup.device,
         dtype=setup.dtype,
+        build_bare=model.bare,
     )
 
 

@@ -38,15 +38,16 @@ class Published:
     revision: str = ""  # empty: "main", resolved to a commit, which is then in the key
     width: int | None = None  # columns of a row, for plans without the library that knows
     home: str = ""
+    patches: int | None = None  # of a photo at 224 pixels, or positions of the last feature map
 
 
 _DINO = "Apache-2.0"
 PUBLISHED = {
     "vit_base_patch16_224.dino": Published(
-        "timm/vit_base_patch16_224.dino", "343 MB", _DINO, width=768
+        "timm/vit_base_patch16_224.dino", "343 MB", _DINO, width=768, patches=14 * 14
     ),
     "vit_base_patch8_224.dino": Published(
-        "timm/vit_base_patch8_224.dino", "343 MB", _DINO, width=768
+        "timm/vit_base_patch8_224.dino", "343 MB", _DINO, width=768, patches=28 * 28
     ),
     "vit_small_patch14_dinov2.lvd142m": Published(
         "timm/vit_small_patch14_dinov2.lvd142m",
@@ -54,6 +55,7 @@ PUBLISHED = {
         _DINO,
         "4610ca143709d58a633b6397a74412c2c3842454",
         384,
+        patches=16 * 16,
     ),
     "vit_base_patch14_dinov2.lvd142m": Published(
         "timm/vit_base_patch14_dinov2.lvd142m",
@@ -61,6 +63,7 @@ PUBLISHED = {
         _DINO,
         "4685c99dabffe5affac90bd99dbffd25801ae58d",
         768,
+        patches=16 * 16,
     ),
     "vit_large_patch14_dinov2.lvd142m": Published(
         "timm/vit_large_patch14_dinov2.lvd142m",
@@ -68,8 +71,11 @@ PUBLISHED = {
         _DINO,
         "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
         1024,
+        patches=16 * 16,
     ),
-    "mobilenetv2_100": Published("timm/mobilenetv2_100.ra_in1k", "14 MB", "Apache-2.0", width=1280),
+    "mobilenetv2_100": Published(
+        "timm/mobilenetv2_100.ra_in1k", "14 MB", "Apache-2.0", width=1280, patches=7 * 7
+    ),
     "clip:RN50": Published(
         "timm/resnet50_clip.openai",
         "0.4 GB",

@@ -2,7 +2,8 @@
 
 `store` makes and reads entries, `upkeep` lists, verifies and prunes them, `imported` takes in
 features that were made elsewhere, `layout` says what an entry consists of, `files` writes whole
-files or none. Listing and checking the cache does not import torch.
+files or none. `mapped` leaves the tokens of an entry on disk, `tokens` makes sequences of photos
+and sentences. Listing and checking the cache does not import torch.
 """
 
 from umlbench.features.imported import Imported, import_file, imported

@@ -2,6 +2,8 @@
 
 An entry is the folder `<encoder>/<dataset>-<split>/<key>/`: `manifest.json` (ids and labels,
 written first), `shard-00000.safetensors` ... (rows), `meta.json` (written last: the done mark).
+A shard holds `x` with a row for each sample; or, where the encoder's key names `tokens`, with
+several (tokens, width), and `lengths` (samples,) beside it.
 Shots and seeds are index lists applied on reading; they are not part of an entry. While an entry
 is made, `shard-00000.json` beside a shard marks it as finished, so that a kill costs one shard.
 """
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 SHARD_SIZE = 4096  # samples a file: the most that a kill costs
+TOKEN_SHARD_SIZE = 256  # the same where samples have several rows: 202 MB of 257 x 768 a photo
 
 State = Literal["done", "partial", "broken"]
 
@@ -35,9 +38,10 @@ class Shard(Closed):
 
     file: str = Field(pattern=r"^shard-\d{5,}\.safetensors$")
     start: int  # its first sample
-    rows: int
+    rows: int  # its samples
     bytes: int
     sha256: str
+    tokens: int | None = None  # its rows, where a sample has several
 
 
 class KeyFields(Closed):
@@ -49,6 +53,11 @@ class KeyFields(Closed):
     samples: str
 
     @property
+    def ragged(self) -> bool:
+        """Whether a sample has several rows."""
+        return "tokens" in self.encoder
+
+    @property
     def key(self) -> str:
         """The folder's name."""
         return digest(self.model_dump(mode="json"), length=32)
@@ -58,7 +67,7 @@ class Meta(Closed):
     """`meta.json`: the done mark of an entry."""
 
     fields: KeyFields
-    shape: tuple[int, int]
+    shape: tuple[int, int]  # samples, width
     created: str  # UTC, ISO 8601
     manifest_sha256: str
     shards: tuple[Shard, ...]
@@ -73,13 +82,20 @@ class Meta(Closed):
         """Whether nothing changed since it was sealed."""
         return self.check == self._digest()
 
+    @property
+    def tokens(self) -> int | None:
+        """Rows in all, where a sample has several."""
+        return sum(shard.tokens or 0 for shard in self.shards) if self.fields.ragged else None
+
     def _digest(self) -> str:
-        return digest(self.model_dump(mode="json", exclude={"check"}), length=64)
+        """Of everything but itself; of an entry without tokens as before there were any."""
+        none = {} if self.fields.ragged else {"shards": {"__all__": {"tokens"}}}
+        return digest(self.model_dump(mode="json", exclude={"check": True, **none}), length=64)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One folder of the cache; `items`, `width` and `dtype` are known once it is done."""
+    """One folder of the cache; what follows `created` is known once it is done."""
 
     folder: Path
     encoder: str
@@ -92,6 +108,7 @@ class Entry:
     items: int | None = None
     width: int | None = None
     dtype: str | None = None
+    tokens: int | None = None  # rows in all, where an item has several
 
     def plain(self) -> dict[str, Any]:
         """For `--json`; without the folder, which is this machine's."""

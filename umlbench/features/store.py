@@ -9,14 +9,18 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import ValidationError
 
+from umlbench.encoders.tokens import Ragged
 from umlbench.errors import UserError
+from umlbench.features import mapped
 from umlbench.features.files import damaged, disk, locked, sha256, write
 from umlbench.features.imported import Imported
 from umlbench.features.layout import (
     FORMAT,
     SHARD_SIZE,
+    TOKEN_SHARD_SIZE,
     KeyFields,
     Meta,
     Shard,
@@ -28,8 +32,10 @@ from umlbench.features.upkeep import problems
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
     from umlbench.data.samples import Samples
+    from umlbench.data.sequences import Sequences
     from umlbench.encoders import Dtype, Encoder
 
 Say = Callable[[str], None]
@@ -52,10 +58,13 @@ class Features:
 
 
 class FeatureStore:
-    """The cache below `root`; rows are stored as `dtype` in shards of `shard_size` samples."""
+    """The cache below `root`; rows are stored as `dtype`.
+
+    A shard has `shard_size` samples, by default `SHARD_SIZE` or `TOKEN_SHARD_SIZE`.
+    """
 
     def __init__(
-        self, root: Path, *, dtype: Dtype = "float32", shard_size: int = SHARD_SIZE
+        self, root: Path, *, dtype: Dtype = "float32", shard_size: int | None = None
     ) -> None:
         self.root = Path(root)
         self.dtype = dtype
@@ -86,12 +95,25 @@ class FeatureStore:
         processes that ask for one entry, one encodes and the others wait. `say` hears of progress
         in short lines. Raises `StorageError` where the disk fails or an entry is damaged.
         """
+        self._expect(encoder, samples, ragged=False)
+        self.make(encoder, samples, dataset=dataset, split=split, say=say)
+        return _read(self._folder(encoder, samples, dataset, split), samples, verify)
+
+    def sequences(
+        self,
+        encoder: Encoder,
+        samples: Samples,
+        *,
+        dataset: str,
+        split: str,
+        verify: bool = False,
+        say: Say = _silent,
+    ) -> Sequences:
+        """`get` for an encoder of tokens, whose rows stay on disk until they are asked for."""
+        self._expect(encoder, samples, ragged=True)
         self.make(encoder, samples, dataset=dataset, split=split, say=say)
         folder = self._folder(encoder, samples, dataset, split)
-        if verify:
-            for name, what in problems(folder, deep=True):
-                raise damaged(folder / name, what)
-        return _read(folder, samples)
+        return mapped.sequences(folder, _checked(folder, samples, verify), samples)
 
     def make(
         self, encoder: Encoder, samples: Samples, *, dataset: str, split: str, say: Say = _silent
@@ -104,7 +126,12 @@ class FeatureStore:
         with locked(self.root, fields.key):
             if (folder / "meta.json").exists():
                 return 0
-            return Maker(folder, fields, encoder, samples, self.shard_size, say).make()
+            size = self.shard_size or (TOKEN_SHARD_SIZE if fields.ragged else SHARD_SIZE)
+            return Maker(folder, fields, encoder, samples, size, say).make()
+
+    def _expect(self, encoder: Encoder, samples: Samples, *, ragged: bool) -> None:
+        if self._fields(encoder, samples).ragged != ragged:
+            raise TypeError("`get` reads vectors; tokens are read with `sequences`")
 
     def _folder(self, encoder: Encoder, samples: Samples, dataset: str, split: str) -> Path:
         name = self._fields(encoder, samples).key
@@ -145,7 +172,7 @@ class Maker:
         body = manifest(self.samples)
         write(self.folder / "manifest.json", body)
         progress = _Progress(f"{self.encoder.name} {self.folder.parent.name}", total, self.say)
-        starts = range(0, total, self._rows)
+        starts = range(0, total, self._per_shard)
         shards = [self._shard(number, start, progress) for number, start in enumerate(starts)]
         meta = Meta(
             fields=self.fields,
@@ -159,42 +186,72 @@ class Maker:
         return progress.encoded
 
     @property
-    def _rows(self) -> int:
-        """Of a shard: whole groups of those samples that the encoder sees together."""
+    def _per_shard(self) -> int:
+        """Samples of a shard: whole groups of those samples that the encoder sees together."""
         together = getattr(self.encoder, "together", 1)
         return max(together, self.shard_size - self.shard_size % together)
 
     def _shard(self, number: int, start: int, progress: _Progress) -> Shard:
         """From disk where an earlier run finished it, else encoded, written and marked."""
-        rows = min(self._rows, len(self.samples) - start)
+        rows = min(self._per_shard, len(self.samples) - start)
         path = self.folder / f"shard-{number:05d}.safetensors"
         finished = _finished(path)
         if finished and (finished.start, finished.rows) == (start, rows):
             progress.skip(rows)
             return finished
-        body = self._encode(start, rows, progress)
+        body, tokens = self._encode(start, rows, progress)
         write(path, body)
-        shard = Shard(file=path.name, start=start, rows=rows, bytes=len(body), sha256=sha256(body))
+        shard = Shard(
+            file=path.name,
+            start=start,
+            rows=rows,
+            bytes=len(body),
+            sha256=sha256(body),
+            tokens=tokens,
+        )
         write(path.with_suffix(".json"), shard.model_dump_json().encode())
         return shard
 
-    def _encode(self, start: int, rows: int, progress: _Progress) -> bytes:
-        """A safetensors file with `x` (rows, width); `UserError` for a row that is not finite."""
+    def _encode(self, start: int, rows: int, progress: _Progress) -> tuple[bytes, int | None]:
+        """A safetensors file as `layout` says, and how many tokens it holds where it holds any.
+
+        `UserError` for a row that is not finite.
+        """
         import torch
         from safetensors.torch import save
 
-        items = self.samples.items[start : start + rows]
-        x = torch.from_numpy(self.encoder.encode(items, progress.tick))
-        if x.shape != (rows, self.encoder.width):
-            expected = (rows, self.encoder.width)
-            raise ValueError(f"{self.encoder.name} gave {tuple(x.shape)}, not {expected}")
-        stored = x.to(getattr(torch, self.fields.dtype))
+        values, lengths = self._rows(start, rows, progress)
+        stored = torch.from_numpy(values).to(getattr(torch, self.fields.dtype))
         bad = (~torch.isfinite(stored).all(dim=1)).nonzero()
         if len(bad):
-            name = self.samples.ids[start + int(bad[0])]
+            sample = int(np.searchsorted(np.cumsum(lengths), int(bad[0]), side="right"))
+            name = self.samples.ids[start + sample]
             what = f"{self.encoder.name} features of '{name}' are not finite in {self.fields.dtype}"
             raise UserError(what, "store them as float32, or look at that sample")
-        return bytes(save({"x": stored.contiguous()}))
+        arrays = {"x": stored.contiguous()}
+        if not self.fields.ragged:
+            return bytes(save(arrays)), None
+        return bytes(save({**arrays, "lengths": torch.from_numpy(lengths)})), len(stored)
+
+    def _rows(
+        self, start: int, count: int, progress: _Progress
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The rows of `count` samples, and how many each has."""
+        found = self.encoder.encode(self.samples.items[start : start + count], progress.tick)
+        if isinstance(found, Ragged):
+            values, lengths = found.values, found.lengths
+        else:
+            values, lengths = found, np.ones(len(found), dtype=np.int64)
+        fits = (
+            isinstance(found, Ragged) == self.fields.ragged
+            and values.shape == (lengths.sum(), self.encoder.width)
+            and lengths.shape == (count,)
+            and (lengths > 0).all()
+        )
+        if not fits:
+            expected = f"{count} samples of width {self.encoder.width}"
+            raise ValueError(f"{self.encoder.name} gave {values.shape}, not {expected}")
+        return values, lengths
 
     def _clear(self, keep: set[str]) -> None:
         """Remove shard marks and what a killed run left behind."""
@@ -244,14 +301,23 @@ def _finished(path: Path) -> Shard | None:
 # Reading an entry
 
 
-def _read(folder: Path, samples: Samples) -> Features:
-    import torch
-
+def _checked(folder: Path, samples: Samples, verify: bool) -> Meta:
+    """What a finished entry says of itself; all that it holds is checked where `verify`."""
+    if verify:
+        for name, what in problems(folder, deep=True):
+            raise damaged(folder / name, what)
     meta = read_meta(folder)
     with disk("read", folder):
         listed = (folder / "manifest.json").read_bytes()
     if listed != manifest(samples):
         raise damaged(folder / "manifest.json", "lists other samples than its key says")
+    return meta
+
+
+def _read(folder: Path, samples: Samples, verify: bool) -> Features:
+    import torch
+
+    meta = _checked(folder, samples, verify)
     x = torch.cat([_shard_rows(folder / shard.file, shard.rows, meta) for shard in meta.shards])
     if x.shape != meta.shape:
         raise damaged(folder / "meta.json", f"says {meta.shape}, its shards {tuple(x.shape)}")

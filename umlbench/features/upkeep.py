@@ -92,7 +92,8 @@ def entry(folder: Path, *, deep: bool = False) -> Entry:
         return Entry(folder, *names, "broken", size, touched)
     meta = read_meta(folder)
     created = datetime.fromisoformat(meta.created)
-    return Entry(folder, *names, "done", size, created, *meta.shape, meta.fields.dtype)
+    shape = (*meta.shape, meta.fields.dtype, meta.tokens)
+    return Entry(folder, *names, "done", size, created, *shape)
 
 
 def problems(folder: Path, *, deep: bool) -> list[tuple[str, str]]:

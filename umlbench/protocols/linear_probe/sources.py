@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 from umlbench.data import corpora
@@ -71,14 +70,14 @@ class Sources:
 
     def fingerprints(self) -> dict[str, str]:
         """What a job's id holds of its inputs: content of the data, identity of the weights."""
-        found = {self.settings.dataset: _fingerprint(self.dataset)}
+        found = {self.settings.dataset: self.dataset.fingerprint}
         found[self.settings.encoder] = digest(self.encoder.key())
         if self.settings.made_of.text:
             found[f"{self.settings.texts_of}/{self.settings.text_type}"] = self.texts.fingerprint
         if self.settings.reads_text:
             found[f"{self.settings.text_encoder} (text)"] = digest(self.text_encoder.key())
         for name, (other, _) in self.test_sets.items():
-            found[name] = _fingerprint(other)
+            found[name] = other.fingerprint
         if self.settings.plane:
             _ = self.plane  # a misspelt class is said before anything is trained
         return found
@@ -148,8 +147,3 @@ def _label(dataset: Dataset, name: str) -> int:
     if corpora.plain(name) not in plain:
         raise unknown(f"class of {dataset.name}", name, dataset.classes)
     return plain.index(corpora.plain(name))
-
-
-@cache
-def _fingerprint(dataset: Dataset) -> str:
-    return digest({split: samples.fingerprint for split, samples in dataset.splits.items()})
