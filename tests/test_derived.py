@@ -125,7 +125,7 @@ def test_more_places_than_a_line_holds(hand):
     )
     hand.fill(recipe, lambda cell, seed: record(cell, seed) if cell["shots"] < 4 else None)
     (note,) = [n for n in hand.report(recipe).notes() if n.startswith("3 of 9 cells")]
-    assert note.endswith("; and at 32 more.")
+    assert note.endswith("; and at 14 more.")
 
 
 def test_nothing_run(hand):
