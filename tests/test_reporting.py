@@ -8,6 +8,8 @@ from scipy import stats as oracle
 
 from umlbench import paper
 from umlbench.errors import UserError
+from umlbench.jobs import Outcome
+from umlbench.records import succeeded
 from umlbench.render import render
 
 SEEDS = [1, 2, 3]
@@ -285,3 +287,53 @@ def test_labels(hand):
     assert report.label("method", "uml") == "Mine"  # the recipe's own
     assert report.label("method", "unimodal") == "Unimodal"  # the paper's
     assert (report.label("step", 100.0), report.label("scale", 0.5)) == ("100", "0.5")
+
+
+def with_trials(hand, recipe, trials):
+    """Records that hold every trial's figures; `trials` by seed: (validation, test)."""
+    made = []
+    for job in recipe.jobs():
+        val, test = trials[job.seed]
+        best = val.index(max(val, key=lambda v: v or 0))
+        metrics = {"accuracy": test[best], "val_accuracy": val[best]}
+        lists = {"val_accuracy": val, "test_accuracy": test}
+        outcome = Outcome({**metrics, "worst": 1.0}, trials=lists)
+        made.append(succeeded(job, outcome, {}))
+    hand.store(recipe).append(made)
+
+
+TRIALS = {1: ([70.0, 60.0], [1.0, 2.0]), 2: ([40.0, 90.0], [3.0, 4.0]), 3: ([50.0, 51.0], [5, 6])}
+ONE_CELL = {"axes": {"shots": [1]}, "report": {"metrics": ["accuracy"], "rows": ["shots"]}}
+WITH_GRID = {**ONE_CELL, "grid": {"rate": [0.1, 0.2]}}
+
+
+def test_one_trial_is_chosen_for_all_seeds(hand):
+    """The second trial has the higher mean validation figure, though the first wins seed 1."""
+    recipe = hand.recipe(**WITH_GRID, selection="mean_val_accuracy")
+    with_trials(hand, recipe, TRIALS)
+    report = hand.report(recipe)
+    assert report.samples("accuracy", {"shots": 1}) == {1: 2.0, 2: 4.0, 3: 6.0}
+    assert report.samples("val_accuracy", {"shots": 1}) == {1: 60.0, 2: 90.0, 3: 51.0}
+    assert report.samples("worst", {"shots": 1}) == {}  # no trial says it
+    assert any("mean_val_accuracy" in note and "one grid point" in note for note in report.notes())
+
+
+def test_each_seed_chooses_where_the_rule_says_so(hand):
+    recipe = hand.recipe(**WITH_GRID, selection="val_accuracy")
+    with_trials(hand, recipe, TRIALS)
+    report = hand.report(recipe)
+    assert report.samples("accuracy", {"shots": 1}) == {1: 1.0, 2: 4.0, 3: 6.0}
+    assert report.samples("worst", {"shots": 1}) == {1: 1.0, 2: 1.0, 3: 1.0}
+
+
+def test_a_trial_that_diverged_at_one_seed_is_not_chosen_for_all(hand):
+    recipe = hand.recipe(**WITH_GRID, selection="mean_val_accuracy")
+    nan = float("nan")
+    with_trials(hand, recipe, {**TRIALS, 2: ([40.0, nan], [3.0, nan])})
+    assert hand.report(recipe).samples("accuracy", {"shots": 1}) == {1: 1.0, 2: 3.0, 3: 5.0}
+
+
+def test_without_trials_there_is_nothing_to_choose(hand):
+    recipe = hand.recipe(**ONE_CELL, selection="mean_val_accuracy")
+    hand.fill(recipe, lambda cell, seed: float(seed))
+    assert hand.report(recipe).samples("accuracy", {"shots": 1}) == {1: 1.0, 2: 2.0, 3: 3.0}

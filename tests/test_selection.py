@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlbench import selection
-from umlbench.selection import Selected, val_accuracy
+from umlbench.selection import Selected, best_on_average, val_accuracy
 
 
 def test_the_best_validation_figure_is_chosen_whatever_the_test_figures():
@@ -43,3 +43,17 @@ def tied(val):
 
 def test_every_rule_is_described():
     assert selection.RULES.keys() == selection.DESCRIPTIONS.keys()
+
+
+@pytest.mark.parametrize(
+    ("val", "best"),
+    [
+        ([[50.0, 60.0], [80.0, 61.0]], 0),  # 65 against 60.5, though the second wins a seed
+        ([[60.0, 60.0], [60.0, 60.0]], 0),
+        ([[None, 10.0], [99.0, 10.0]], 1),
+        ([[10.0, 20.0, 20.0]], 1),
+        ([[None, 5.0], [5.0, None]], 0),
+    ],
+)
+def test_one_trial_for_all_seeds(val, best):
+    assert best_on_average(val) == best

@@ -19,6 +19,7 @@ from umlbench.schema import located
 SMALL = {
     "gaussian": ["steps=50", "eval_every=25", "budget=64", "batch_size=16", "validation_size=32"],
     "linear_probe": ["max_iterations=40", "warmup_iterations=5", "eval_every=20", "patience=2"],
+    "self_supervised": ["epochs=2"],
     "theory": ["designs=2", "replicates=5"],
 }
 SINGLE = [name for name in recipe.names() if len(recipe.bundle(name).recipes) == 1]
@@ -55,6 +56,7 @@ def small(name):
         sets = ",".join(file.axes["dataset"][-2:])
         few = ["shots=1,2", "text_shots=0,1,2", f"dataset={sets}"]
     points = ["report.points.step=[25, 50]"] if file.protocol == "gaussian" else []
+    points += ["report.points.epoch=[0, 2]"] if "epoch" in file.report.points else []
     return {
         "overrides": [*SMALL[file.protocol], *grid, *points],
         "only": few,

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import authors_files
 import numpy as np
 import torch
 from PIL import Image
@@ -98,9 +99,39 @@ def make(root: Path) -> None:
         _vision(root / "encoders", name, options | (VIT if name.startswith("vit") else {}))
     for name, kind in LANGUAGE.items():
         _language(root / "encoders" / name, kind)
+    _sequences(root)
     for name in CLIP:
         model = import_open_clip().create_model(name, load_weights=False, force_quick_gelu=True)
         save_file(_random(model, name), root / "encoders" / f"clip-{name}.safetensors")
+
+
+def _sequences(root: Path) -> None:
+    """MultiBench's files in its authors' format, and videos of utterances."""
+    widths = {"mosi_data": 20, "mosei_senti_data": 35, "sarcasm": 371, "humor": 371}
+    counts = {"train": 12, "valid": 6, "test": 6}
+    for name, vision in widths.items():
+        content = authors_files.affect(vision=vision, counts=counts)
+        for split in content.values():  # -1 and 1 in turn: two classes by any of the label rules
+            split["labels"] = np.resize([-1.0, 1.0], len(split["labels"])).reshape(-1, 1, 1)
+        authors_files.write(root / "multibench" / f"{name}.pkl", content)
+    authors_files.write(root / "multibench" / "im.pk", authors_files.mimic())
+    _utterances(root / "mosi" / "mosi_utterances.npz")
+
+
+def _utterances(path: Path) -> None:
+    stream, found = np.random.default_rng(0), dict[str, Any]()
+    for split, videos in (("train", 8), ("test", 4)):
+        lengths = stream.integers(2, 6, videos)
+        padding = np.arange(5) >= lengths[:, None]
+        found[f"length_{split}"] = lengths
+        found[f"video_id_{split}"] = np.array([f"{split}_{number}" for number in range(videos)])
+        found[f"label_{split}"] = np.where(padding, -1, np.arange(5) % 2)
+        for name, width in (("text", 100), ("audio", 73), ("video", 100)):
+            values = stream.normal(size=(videos, 5, width)).astype(np.float32)
+            values[padding] = 0
+            found[f"{name}_{split}"] = values
+    path.parent.mkdir()
+    np.savez(path, **found)
 
 
 def clip_configs() -> Iterator[tuple[str, dict[str, Any]]]:

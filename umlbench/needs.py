@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from umlbench import data, encoders, features
-from umlbench.data import corpora, sequence_sets
+from umlbench.data import corpora, esc, sequence_sets
 from umlbench.data.corpora import Aliases
 from umlbench.data.sets import SETS
 from umlbench.encoders.weights import split_name
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from umlbench.data import Corpus, Dataset
     from umlbench.data.samples import Samples
     from umlbench.data.sequences import SequenceSet
-    from umlbench.encoders import Dtype, Encoder, Modality, Pooling, Transform
+    from umlbench.encoders import BatchNorm, Dtype, Encoder, Modality, Pooling, Transform
 
 IMPORTED = "imported:"
 
 
 @dataclass(frozen=True)
 class DatasetNeed:
-    """The photos and lists of one data set."""
+    """The photos or sounds of one data set, and its lists."""
 
     dataset: str
     kind: ClassVar[str] = "data set"
@@ -54,7 +54,9 @@ class DatasetNeed:
             yield found.name, split, samples
 
     def expected(self) -> dict[str, int | None]:
-        """Items by split where the set is not here: the paper's Table 3, as far as it says."""
+        """Items by split where the set is not here: as published, as far as that says."""
+        if self.dataset in data.SOUNDS:
+            return dict(esc.expected())
         if self.dataset not in SETS:
             return {}
         spec = SETS[self.dataset]
@@ -112,6 +114,7 @@ class EncoderNeed:
     dtype: Dtype = "float32"
     transform: Transform = "clip"
     pooling: Pooling | None = None
+    batch_norm: BatchNorm = "train"
     fitted_on: TextsNeed | None = None
     dataset: str = ""
     kind: ClassVar[str] = "weights"
@@ -143,6 +146,7 @@ class EncoderNeed:
         how: dict[str, Any] = {"dtype": self.dtype, "transform": self.transform}
         if not self.comes_with_the_package:
             how |= {"modality": self.modality, "pooling": self.pooling}
+            how["batch_norm"] = self.batch_norm
         if self.name == "tfidf" and self.fitted_on is not None:
             how["corpus"] = self.fitted_on.find(context)
         found = encoders.load(

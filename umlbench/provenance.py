@@ -13,6 +13,7 @@ PACKAGES = (
     "torch",
     "numpy",
     "scipy",
+    "soundfile",
     "scikit-learn",
     "numba",
     "timm",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from umlbench import paper, selection
@@ -281,10 +281,29 @@ def build(recipe: Recipe, stored: Stored) -> Report:
             figures.setdefault(tuple(job.cell.values()), {})[job.seed] = best[job.spec_id]
         elif job.spec_id in failures:
             failed[job.spec_id] = failures[job.spec_id]
+    if recipe.file.selection in selection.ACROSS_SEEDS:
+        figures = {cell: _chosen_together(by_seed) for cell, by_seed in figures.items()}
     used = {record.id for seeds in figures.values() for record in seeds.values()}
     stale = len({record.id for record in stored.records if record.ok} - used)
     printed = _printed(recipe)
     return Report(recipe, printed, figures, tuple(failed.values()), stale, stored.problems)
+
+
+def _chosen_together(by_seed: Mapping[int, Record]) -> dict[int, Record]:
+    """One cell's records with the figures of the trial that is best on average over the seeds."""
+    trials = {seed: record.trials or {} for seed, record in by_seed.items()}
+    if not all("val_accuracy" in one for one in trials.values()):
+        return dict(by_seed)  # without a grid there is nothing to choose
+    best = selection.best_on_average([one["val_accuracy"] for one in trials.values()])
+    return {seed: _of_trial(record, best) for seed, record in by_seed.items()}
+
+
+def _of_trial(record: Record, index: int) -> Record:
+    """A record with another trial's figures; a metric that trials do not have is left out."""
+    lists = record.trials or {}
+    lists = {**lists, "accuracy": lists.get("test_accuracy", [])}
+    metrics = {name: lists[name][index] for name in record.metrics if lists.get(name)}
+    return replace(record, metrics={name: v for name, v in metrics.items() if v is not None})
 
 
 def _printed(recipe: Recipe) -> PaperTable | None:

@@ -1,4 +1,4 @@
-"""Cuts the subset in this folder from the full reference numbers (see README.md).
+"""Cuts the subsets in this folder from the full reference numbers (see README.md).
 
 Usage: python tests/golden/make.py REFERENCE_FOLDER
 """
@@ -76,8 +76,22 @@ def cut_trunk(reference: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def cut_tower(reference: Path) -> dict[str, np.ndarray]:
+    """AudioCLIP's audio tower: filter banks, scaled samples, and an embedding of each mode."""
+    found = np.load(reference / "audioclip" / "audioclip_golden.npz")
+    whole = (
+        "base__fbsp_kernel_rows",
+        "fbspN__fbsp_kernel_rows",
+        "base__scaled_head",
+        "base__emb_train_norm",
+    )
+    first = {"fbspN__emb_eval_f64": found["fbspN__emb_eval_f64"][:1]}
+    return {name: found[name] for name in whole} | first
+
+
 def main(reference: Path) -> None:
-    """Writes sweep.npz, sweep.json and trunk.npz beside this file."""
+    """Writes sweep.npz, sweep.json, trunk.npz and audioclip.npz beside this file."""
+    np.savez_compressed(HERE / "audioclip.npz", **cut_tower(reference))
     arrays, plain = cut(reference)
     np.savez_compressed(HERE / "trunk.npz", **cut_trunk(reference))
     np.savez_compressed(HERE / "sweep.npz", **arrays)

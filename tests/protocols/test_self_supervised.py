@@ -94,7 +94,8 @@ def test_the_chosen_trial_is_the_first_best_on_validation():
     assert chosen == val.index(max(val))
     assert {name: outcome.selection[name] for name in GRID} == one.trials()[chosen]
     for name in ("accuracy", "val_accuracy", "accuracy_auxiliary", "accuracy_all"):
-        assert outcome.metrics[name] == outcome.trials[name][chosen]
+        each = outcome.trials["test_accuracy" if name == "accuracy" else name]
+        assert outcome.metrics[name] == each[chosen]
         assert name in self_supervised.METRICS
 
 
@@ -196,26 +197,41 @@ def test_a_diverged_trial_is_not_chosen():
 
 
 def test_neurons_are_followed_from_before_the_first_epoch():
-    outcome = run(job(neurons=True))[0]
+    outcome = run(job(samples="all"))[0]
     (curve,) = outcome.curves
     assert (curve.axis, curve.points) == ("epoch", (0.0, 1.0, 2.0))
-    names = [name for name in curve.values if name.count("/") == 1]
-    assert len(names) == 8  # all of them: fewer than fourteen
-    last = [curve.values[name][-1] for name in names]
+    mean, *neurons = curve.values.values()
+    assert len(neurons) == 8  # all of them: fewer than fourteen
+    last = [values[-1] for values in neurons]
     assert last == sorted(last, reverse=True)
-    assert {f"{names[0]}/no", f"{names[0]}/yes"} <= set(curve.values)
-    assert outcome.metrics["correlation"] == max(map(abs, last))
-    untrained = max(abs(curve.values[name][0]) for name in names)
+    assert mean[-1] == pytest.approx(np.mean(last[:7]))
+    assert outcome.metrics["correlation"] == mean[-1]
+    untrained = max(abs(values[0]) for values in neurons)
     assert outcome.metrics["untrained_correlation"] == untrained
 
 
+def test_samples_of_one_training_are_looked_at_together():
+    jobs = [job(samples=name) for name in ("all", "no", "yes")]
+    assert len({self_supervised.batch(one) for one in jobs}) == 1 < len({one.id for one in jobs})
+    assert self_supervised.batch(job()) != self_supervised.batch(jobs[0])
+    together, (alone,) = run(*jobs), run(jobs[2])
+    assert together[2].curves == alone.curves
+    assert together[0].curves != alone.curves
+    assert list(together[0].curves[0].values) == list(alone.curves[0].values)  # the same neurons
+
+
+def test_an_unknown_class_of_samples_is_told():
+    with pytest.raises(UserError, match=r"unknown samples of tiny\.npz 'maybe'"):
+        run(job(samples="maybe"))
+
+
 def test_following_neurons_changes_no_figure():
-    plain, followed = run(job(), job(neurons=True))
+    plain, followed = run(job(), job(samples="all"))
     assert plain.trials == followed.trials
-    assert run(job("unimodal", neurons=True))[0].curves == ()
+    assert run(job("unimodal", samples="all"))[0].curves == ()
 
 
 def test_only_paired_samples_have_correlations(found):
     found["tiny.npz"] = tiny_sequences.sequence_set(paired=False)
     with pytest.raises(UserError, match="vision, text are not paired"):
-        run(job(neurons=True))
+        run(job(samples="all"))

@@ -1,9 +1,9 @@
-"""Where samples come from: `digits`, the paper's image sets, anybody's folders, text corpora.
+"""Where samples come from: `digits`, the paper's image sets, ESC-50, your folders, text corpora.
 
-A data set's name is one of `NAMES`, or a path with a slash: a folder of your own. The paper's sets
-lie below a data root, `UMLBENCH_DATA` or `./data`. Nothing here imports torch or decodes a photo:
-planning reads lists and fingerprints. Sequences, which no photo protocol could read, have a door of
-their own: `sequence_sets`.
+A data set's name is one of `NAMES` (images) or of `SOUNDS`, or a path with a slash: a folder of
+your own photos. The paper's sets lie below a data root, `UMLBENCH_DATA` or `./data`. Nothing here
+imports torch or decodes a photo or sound: planning reads lists and fingerprints. Sequences, which
+no photo protocol could read, have a door of their own: `sequence_sets`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NAMES",
+    "SOUNDS",
     "Corpus",
     "Dataset",
     "Draw",
@@ -39,17 +40,18 @@ __all__ = [
 ]
 
 NAMES = ("digits", *SETS)
+SOUNDS = ("esc50",)
 
 
 def is_known(name: str) -> bool:
-    """Whether `name` can be a data set: one of `NAMES`, or a path of a folder (with a slash)."""
+    """Whether `name` can be a data set of images: one of `NAMES`, or a path with a slash."""
     return name in NAMES or "/" in name
 
 
 def load(name: str, root: Path | None = None, *, cache: Path | None = None) -> Dataset:
-    """The data set called `name`; every photo its lists name is there, though not yet opened.
+    """The data set called `name`; every file its lists name is there, though not yet opened.
 
-    `cache` is where digests of photos are remembered, the feature cache by default. Raises
+    `cache` is where digests of files are remembered, the feature cache by default. Raises
     `MissingInput` that lists everything the set lacks, `UserError` for an unknown name.
     """
     if name == "digits":
@@ -62,7 +64,7 @@ def load(name: str, root: Path | None = None, *, cache: Path | None = None) -> D
 
 
 def problems(name: str, root: Path | None = None, *, decode: bool = False) -> list[Problem]:
-    """Everything that keeps data set `name` from being used; `decode` opens every photo (slow)."""
+    """Everything that keeps data set `name` from being used; `decode` opens every file (slow)."""
     if name == "digits":
         return []
     from umlbench.data import images
@@ -129,6 +131,10 @@ def _place(name: str, root: Path | None) -> images.Place:
 
     if name in SETS:
         return images.published(SETS[name], root or default_root())
+    if name in SOUNDS:
+        from umlbench.data import esc
+
+        return esc.place(root or default_root())
     if "/" in name:
         return images.own_folder(Path(name))
-    raise unknown("dataset", name, NAMES)
+    raise unknown("dataset", name, (*NAMES, *SOUNDS))

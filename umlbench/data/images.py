@@ -1,7 +1,7 @@
 """Photos in folders: the paper's data sets in the CoOp layout, and any folder of classes.
 
-One loader for all of them: look for what must be there, read the lists, compare them with the
-files on disk. Payloads are paths; decoding belongs to the encoders.
+One loader for all of them, and for sounds (`esc`): look for what must be there, read the lists,
+compare them with the files on disk. Payloads are paths; decoding belongs to the encoders.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class Place:
     required: tuple[Path, ...]
     read: Callable[[], Listing]
     origin: str
-    spec: ImageSet | None = None  # None: a user's own folder
+    spec: ImageSet | None = None  # None: a user's own folder, or sounds
+    noun: str = "photo"
+    fault: Callable[[Path], str] | None = None  # why a file cannot be decoded; None: as a photo
 
     def problem(self, path: Path, what: str, get: str = "") -> Problem:
         """A problem of this set."""
@@ -123,7 +125,8 @@ def _survey(place: Place) -> tuple[Listing | None, list[Problem]]:
     except Malformed as error:
         return None, [_malformed(place, error)]
     photos = (photo for rows in listing.splits.values() for photo, _ in rows)
-    return listing, list(_absent(place, photos))
+    faults = [place.problem(place.required[0], what) for what in listing.faults]
+    return listing, faults + list(_absent(place, photos))
 
 
 def _read(place: Place) -> Listing:
@@ -160,12 +163,13 @@ def _absent(place: Place, photos: Iterable[str]) -> Iterator[Problem]:
         total += len(members)
         present = _names(place.photos / folder)
         if present is None:
-            what = f"no such folder, and the split names {len(members)} photos in it"
+            what = f"no such folder, and the split names {len(members)} {place.noun}s in it"
             yield place.problem(place.photos / folder, what)
         else:
             lost += [photo for photo in members if photo.rpartition("/")[2] not in present]
     if lost:
-        what = f"{len(lost)} of {total} photos of the split are not there: {few(sorted(lost))}"
+        listed = f"{len(lost)} of {total} {place.noun}s of the split"
+        what = f"{listed} are not there: {few(sorted(lost))}"
         yield place.problem(place.photos, what)
 
 
@@ -179,20 +183,20 @@ def _names(folder: Path) -> set[str] | None:
 
 
 def _undecodable(place: Place, listing: Listing) -> list[Problem]:
-    """Photos that cannot be opened or end too early, one line each."""
+    """Files that cannot be decoded or end too early, one line each."""
     ids = [photo for rows in listing.splits.values() for photo, _ in rows]
     paths = [place.photos / photo for photo in ids if (place.photos / photo).exists()]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        faults = list(pool.map(_fault, paths))
+        faults = list(pool.map(place.fault or _fault, paths))
     return [
-        place.problem(path, f"not a whole image: {fault}", "fetch that photo again")
+        place.problem(path, fault, f"fetch that {place.noun} again")
         for path, fault in zip(paths, faults, strict=True)
         if fault
     ]
 
 
 def _fault(path: Path) -> str:
-    """Why PIL cannot read a photo; empty where it can."""
+    """That PIL cannot read a photo, and why; empty where it can."""
     from PIL import Image
 
     with warnings.catch_warnings():
@@ -203,7 +207,8 @@ def _fault(path: Path) -> str:
             with Image.open(path) as image:
                 image.load()
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            return str(error).replace(str(path), path.name) or type(error).__name__
+            reason = str(error).replace(str(path), path.name) or type(error).__name__
+            return f"not a whole image: {reason}"
     return ""
 
 

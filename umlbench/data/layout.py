@@ -1,10 +1,11 @@
-"""Reading the lists of a data set: CoOp's split JSON, aircraft lists, folders of classes.
+"""Reading the lists of a data set: CoOp's split JSON, aircraft lists, folders, tables of folds.
 
 A list that cannot be read as it should raises `Malformed` with one line; photos are not opened.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,11 +35,12 @@ class Malformed(Exception):
 
 @dataclass(frozen=True)
 class Listing:
-    """What the lists of a data set say."""
+    """What the lists of a data set say; `faults` keep it from being used, a line each."""
 
     classes: tuple[str, ...]
     splits: Mapping[str, Sequence[Row]]
     notices: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
 def split_json(path: Path, names_file: Path | None = None) -> Listing:
@@ -108,6 +110,37 @@ def imagenet_names(path: Path) -> dict[str, str]:
             raise Malformed(path, f"'{line}' is not one wnid with a name")
         found[wnid] = name
     return found
+
+
+def fold_table(path: Path) -> Listing:
+    """ESC-50's table: a CSV file with the columns filename, fold, target and category.
+
+    The splits are `fold1`, `fold2` ... with rows in the table's order; a label is the rank of its
+    target among those that occur.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [_table_row(row) for row in csv.DictReader(file)]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        what = f"is no table of filename, fold, target and category ({error})"
+        raise Malformed(path, what) from error
+    names: dict[int, str] = {}
+    for _, _, target, name in rows:
+        if names.setdefault(target, name) != name:
+            raise Malformed(path, f"target {target} is both '{names[target]}' and '{name}'")
+    labels = {target: label for label, target in enumerate(sorted(names))}
+    splits: dict[str, list[Row]] = {f"fold{n}": [] for n in sorted({fold for _, fold, *_ in rows})}
+    for file_name, fold, target, _ in rows:
+        splits[f"fold{fold}"].append((file_name, labels[target]))
+    _once(path, splits)
+    return Listing(tuple(names[target] for target in labels), splits)
+
+
+def _table_row(row: Mapping[str, str]) -> tuple[str, int, int, str]:
+    name = row["filename"].strip()
+    if not name or name != Path(name).name:
+        raise ValueError(f"'{name}' is no file name")
+    return name, int(row["fold"]), int(row["target"]), row["category"].strip()
 
 
 def image_folder(folder: Path) -> Listing:

@@ -85,7 +85,7 @@ _SETS = (
     PublishedSequences(
         "mustard",
         "multibench/sarcasm.pkl",
-        ("no sarcasm", "sarcasm"),
+        ("not_sarcastic", "sarcastic"),
         partial(multibench.affect, positive_from=1, vision=371, vision_norm=True),
         _AFFECT,
         "features: licence not stated; annotations of MUStARD: MIT",

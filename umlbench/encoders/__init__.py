@@ -1,7 +1,8 @@
 """Frozen encoders: payloads in, one float32 row each out.
 
-`pixels` and `tfidf` come with the package; `vision` brings timm's, `clip` open_clip's two towers,
-`text` transformers' models, each by the library's own names. What decides an encoder's rows is in
+`pixels`, `tfidf` and `logmel` come with the package; `vision` brings timm's, `clip` open_clip's two
+towers, `text` transformers' models, each by the library's own names, and `audio` AudioCLIP's audio
+tower and transformers' CLAP models. What decides an encoder's rows is in
 `key()`, so that stored features are found again exactly when they would come out the same.
 """
 
@@ -25,13 +26,18 @@ if TYPE_CHECKING:
 
     from umlbench.data.samples import Samples
 
-NAMES = ("pixels", "tfidf")
-LIBRARIES = {"image": "vision", "text": "text"}  # of a name that is not a `clip:` model's
+NAMES = ("pixels", "tfidf", "logmel")
+LIBRARIES = {
+    "image": "vision",
+    "text": "text",
+    "audio": "audio",
+}  # of a name that is not a `clip:` model's
 
 Modality = Literal["image", "text", "audio"]
 Dtype = Literal["float32", "float16", "bfloat16"]
 Transform = Literal["clip", "native"]
 Pooling = Literal["cls", "mean", "mean_normalized"]
+BatchNorm = Literal["train", "eval"]
 
 
 class Encoder(Interface):
@@ -63,7 +69,9 @@ class Encoder(Interface):
     def encode(self, items: Sequence[Any], tick: Tick = no_tick) -> NDArray[np.float32]:
         """(n, width) rows; a row depends on its own item only, not on its neighbours.
 
-        `tick` hears how many more are done, batch by batch. Weights are loaded on first use.
+        Where it does depend on them, the key says how, and the attribute `together` is the number
+        of consecutive items that belong together: split `items` at multiples of it only. `tick`
+        hears how many more are done, batch by batch. Weights are loaded on first use.
         """
         ...
 
@@ -80,6 +88,7 @@ class Setup:
     offline: bool = False
     transform: Transform = "clip"
     pooling: Pooling | None = None
+    batch_norm: BatchNorm = "train"
 
     def require_float32(self, name: str) -> None:
         """`UserError` where half precision is asked of an encoder that has none."""
@@ -104,25 +113,28 @@ def load(
     offline: bool = False,
     transform: Transform = "clip",
     pooling: Pooling | None = None,
+    batch_norm: BatchNorm = "train",
 ) -> Encoder:
     """The encoder called `name`, computing in `dtype` on `device`; loads no weights yet.
 
-    `name` is one of `NAMES`, `clip:MODEL`, a model of timm, or one of transformers, with `@FILE`,
-    `@FOLDER` or `@REVISION` behind it where its weights are not the usual ones. `modality` chooses
-    the tower of a `clip:` model and the library of a name that could be of either. `root` is the
-    data root, whose `encoders` folder may hold weights. `corpus` are the sentences that an encoder
-    is fitted on (`tfidf`), `transform` is the images' (the paper's is `clip`), `pooling` the
-    text's where it is not the usual one. Raises `UserError` for a name nobody knows and
-    `MissingInput` for weights that are not there.
+    `name` is one of `NAMES`, `clip:MODEL`, `audioclip`, a model of timm, or one of transformers,
+    with `@FILE`, `@FOLDER` or `@REVISION` behind it where its weights are not the usual ones.
+    `modality` chooses the tower of a `clip:` model and the library of a name that could be of any.
+    `root` is the data root, whose `encoders` folder may hold weights. `corpus` are the sentences
+    that an encoder is fitted on (`tfidf`), `transform` is the images' (the paper's is `clip`),
+    `pooling` the text's where it is not the usual one. `batch_norm` says whose statistics
+    `audioclip` takes: each batch's, as the paper's predecessor did, or the checkpoint's. Raises
+    `UserError` for a name nobody knows and `MissingInput` for weights that are not there.
     """
     for what, value, known in (
         ("dtype", dtype, get_args(Dtype)),
         ("transform", transform, get_args(Transform)),
         ("pooling", pooling or "cls", get_args(Pooling)),
+        ("batch_norm", batch_norm, get_args(BatchNorm)),
     ):
         if value not in known:
             raise unknown(what, value, known)
-    setup = Setup(device, dtype, corpus, modality, root, offline, transform, pooling)
+    setup = Setup(device, dtype, corpus, modality, root, offline, transform, pooling, batch_norm)
     if name in NAMES:
         encoder: Encoder = import_module(f"umlbench.encoders.{name}").build(setup)
         return encoder
@@ -136,8 +148,9 @@ def load(
 def fetch(encoder: Encoder) -> None:
     """Download what `encoder` reads, without loading it; `MissingInput` where that fails."""
     from umlbench.encoders import clip, text, vision
+    from umlbench.encoders.audio.encoder import AudioEncoder
 
-    if isinstance(encoder, text.Transformer):
+    if isinstance(encoder, (text.Transformer, AudioEncoder)):
         encoder.weights.folder()
     elif isinstance(encoder, clip.ClipText):
         encoder.weights.file(clip.HUB_FILES)
@@ -150,6 +163,8 @@ def _library(name: str, setup: Setup) -> str:
     label, where = split_name(name)
     if label.startswith("clip:"):
         return "clip"
+    if setup.modality is None and (label == "audioclip" or "clap" in label.lower()):
+        return LIBRARIES["audio"]
     if setup.modality is not None:
         if setup.modality not in LIBRARIES:
             raise unknown(f"{setup.modality} encoder", name, NAMES)

@@ -1,6 +1,7 @@
 """Batches that fit into memory: an out-of-memory error halves them, down to one item.
 
 The batch size is not in any key: rows are independent, and another size changes only rounding.
+Where rows do depend on their batch (`whole`), its size is in the key and is never changed.
 """
 
 from __future__ import annotations
@@ -30,13 +31,14 @@ class Batches:
     name: str  # the encoder, for the error
     device: str
     size: int
+    whole: str = ""  # why a batch may not be halved, and what to do instead
 
     def run(
         self, total: int, forward: Callable[[int, int], torch.Tensor], tick: Tick = no_tick
     ) -> list[torch.Tensor]:
         """`forward(start, stop)` over `range(total)`, in order.
 
-        Raises `UserError` where even one item does not fit.
+        Raises `UserError` where even one item does not fit, or a batch that must stay whole.
         """
         done: list[torch.Tensor] = []
         start = 0
@@ -68,6 +70,9 @@ class Batches:
     def _shrink(self, tried: int) -> None:
         import torch
 
+        if self.whole:
+            what = f"a batch of {tried} does not fit into the memory of {self.device}"
+            raise UserError(f"encoder '{self.name}': {what}", self.whole)
         if tried == 1:
             raise UserError(
                 f"encoder '{self.name}' does not fit into the memory of {self.device}, "

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import current_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from umlbench.encoders.loading import Loader, decoded
 from umlbench.encoders.torchvision_import import mend_torchvision
-from umlbench.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 SIZE = 224
 MOST_WORKERS = 16
-SHOWN = 5  # broken images named in the error
 
 CLIP: dict[str, Any] = {
     "name": "clip",
@@ -78,59 +76,14 @@ def load_batches(
 
     All items are read even after a broken one; then `UserError` names every broken one.
     """
-    import torch
-    from torch.utils.data import DataLoader
-
-    photos: Any = _Photos(items, transform)  # a data set by its shape
-    loader = DataLoader(
-        photos,
-        batch_size=size,
-        num_workers=min(workers, -(-len(items) // size)),
-        collate_fn=_collate,
-        pin_memory=pin,
-        generator=torch.Generator(),  # else it would draw from the global one
-    )
-    broken: list[str] = []
-    for batch, faults in loader:
-        broken += faults
-        if not broken:
-            yield batch
-    if broken:
-        more = f" and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
-        what = f"{len(broken)} broken image(s): {'; '.join(broken[:SHOWN])}{more}"
-        raise UserError(what, "replace these files, or take the data set from its source again")
-
-
-@dataclass(frozen=True)
-class _Photos:
-    """The items as tensors; in place of a broken image, what is wrong with it."""
-
-    items: Sequence[Any]
-    transform: Transform
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, row: int) -> torch.Tensor | str:
-        image = _decoded(self.items[row])
-        if isinstance(image, str):
-            name = self.items[row] if isinstance(self.items[row], (str, Path)) else f"item {row}"
-            return f"{name} ({image})"
-        return self.transform(image)
+    loader = Loader("image", _decode, transform)
+    return loader.batches(items, size=size, workers=workers, pin=pin)
 
 
 def fault(item: Any) -> str:
     """What keeps an item from being encoded: one line, empty where nothing does."""
-    image = _decoded(item)
+    image = decoded(_decode, item)
     return image if isinstance(image, str) else ""
-
-
-def _decoded(item: Any) -> Image | str:
-    """The whole image, or what is wrong with it."""
-    try:
-        return _decode(item)
-    except Exception as error:  # PIL's decoders raise nearly any kind for a damaged file
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _decode(item: Any) -> Image:
@@ -141,11 +94,3 @@ def _decode(item: Any) -> Image:
     image: Image = PIL.Image.open(item) if given else PIL.Image.fromarray(item)
     with image:
         return image.convert("RGB")
-
-
-def _collate(photos: list[torch.Tensor | str]) -> tuple[torch.Tensor | None, list[str]]:
-    import torch
-
-    good = [photo for photo in photos if not isinstance(photo, str)]
-    faults = [photo for photo in photos if isinstance(photo, str)]
-    return (torch.stack(good) if good else None), faults

@@ -49,7 +49,15 @@ def build(name: str, setup: Setup) -> Encoder:
     Reads its configuration only. Raises `MissingInput` for weights that are nowhere and `UserError`
     where no pooling follows from the kind of model.
     """
-    label, where = split_name(name)
+    label, weights = resolve_folder(name, setup)
+    config = weights.config()
+    pooling = setup.pooling or _default_pooling(label, weights.path, str(config.get("model_type")))
+    return Transformer(label, weights, config, pooling, setup.device, setup.dtype)
+
+
+def resolve_folder(name: str, setup: Setup) -> tuple[str, Weights]:
+    """A model of transformers without the place of its weights, and the folder that has them."""
+    label, _ = split_name(name)
     weights = resolve(
         name,
         root=setup.root,
@@ -58,10 +66,7 @@ def build(name: str, setup: Setup) -> Encoder:
         repo=label,
         probes=PROBES,
     )
-    del where
-    config = weights.config()
-    pooling = setup.pooling or _default_pooling(label, weights.path, str(config.get("model_type")))
-    return Transformer(label, weights, config, pooling, setup.device, setup.dtype)
+    return label, weights
 
 
 def _default_pooling(label: str, folder: Path | None, kind: str) -> Pooling:
@@ -191,28 +196,38 @@ class Transformer:
 
     @cached_property
     def _model(self) -> Any:
-        import torch
-
-        transformers = import_transformers()
-        folder = self.weights.folder()
-        try:
-            with quiet(), _no_bar(transformers):
-                model, report = transformers.AutoModel.from_pretrained(
-                    folder,
-                    dtype=getattr(torch, self.dtype),
-                    local_files_only=True,
-                    trust_remote_code=False,
-                    output_loading_info=True,
-                )
-        except (OSError, ValueError, RuntimeError) as error:
-            line = str(error).strip().splitlines()[0]
-            raise UserError(f"encoder '{self.name}' cannot be loaded: {line}") from error
+        kind = import_transformers().AutoModel
         # A pooler is no part of the last hidden states, and many checkpoints have none.
-        missing = sorted(one for one in report["missing_keys"] if "pooler" not in one)
-        if missing:
-            what = f"encoder '{self.name}': its weights lack {len(missing)}, first '{missing[0]}'"
-            raise UserError(what, "they belong to another model, or are incomplete")
-        return model.eval().requires_grad_(False).to(self.device)
+        model = from_folder(kind, self.name, self.weights, self.dtype, spared="pooler")
+        return model.to(self.device)
+
+
+def from_folder(kind: Any, name: str, weights: Weights, dtype: str, spared: str = "") -> Any:
+    """A frozen model of transformers' class `kind`, on the CPU.
+
+    Raises `UserError` where it cannot be loaded or lacks a weight, unless the weight's name
+    contains `spared`.
+    """
+    import torch
+
+    folder = weights.folder()
+    try:
+        with quiet(), _no_bar(import_transformers()):
+            model, report = kind.from_pretrained(
+                folder,
+                dtype=getattr(torch, dtype),
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise UserError(f"encoder '{name}' cannot be loaded: {line}") from error
+    missing = sorted(one for one in report["missing_keys"] if not spared or spared not in one)
+    if missing:
+        what = f"encoder '{name}': its weights lack {len(missing)}, first '{missing[0]}'"
+        raise UserError(what, "they belong to another model, or are incomplete")
+    return model.eval().requires_grad_(False)
 
 
 @contextmanager

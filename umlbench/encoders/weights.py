@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -31,11 +32,12 @@ REVISION = re.compile(r"[0-9a-f]{40}")
 class Published:
     """What is known of weights that the paper or a shipped recipe uses."""
 
-    repo: str  # on the Hugging Face hub
+    repo: str  # on the Hugging Face hub; empty: they are fetched by hand from `home`
     size: str
     licence: str
     revision: str = ""  # empty: "main", resolved to a commit, which is then in the key
     width: int | None = None  # columns of a row, for plans without the library that knows
+    home: str = ""
 
 
 _DINO = "Apache-2.0"
@@ -116,6 +118,21 @@ PUBLISHED = {
         "Apache-2.0",
         "1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
         384,
+    ),
+    "audioclip": Published(
+        "",
+        "537 MB",
+        "MIT",
+        width=1024,
+        home="AudioCLIP-Partial-Training.pt of github.com/AndreyGuzhov/AudioCLIP, sha256 "
+        "1921885b6c3b5de0619f2ef4a9700ecbade758a398b34eb064230c30baef0c75",
+    ),
+    "laion/clap-htsat-unfused": Published(
+        "laion/clap-htsat-unfused",
+        "0.6 GB",
+        "Apache-2.0",
+        "8fa0f1c6d0433df6e97c127f64b2a1d6c0dcda8a",
+        512,
     ),
 }
 
@@ -243,13 +260,15 @@ def resolve(
     root: Path | None,
     offline: bool,
     local: Sequence[str],
+    beside: Sequence[str] = (),
     repo: str = "",
     probes: Sequence[str] = ("model.safetensors",),
 ) -> Weights:
     """The weights of encoder `name`; nothing is read but what says which they are.
 
-    `local` are the names below `<root>/encoders` in order, `repo` its place on the hub where
-    `PUBLISHED` has none, `probes` the hub's files of which one must be there to run offline.
+    `local` are the names below `<root>/encoders` in order, `beside` those below `<root>`, `repo`
+    its place on the hub where `PUBLISHED` has none, `probes` the hub's files of which one must be
+    there to run offline.
     Raises `MissingInput` with every place that was looked at.
     """
     model, where = split_name(name)
@@ -259,7 +278,9 @@ def resolve(
         if path.exists():
             return Weights(model, path.resolve())
         raise absent(model, [str(path)])
-    looked = [root / "encoders" / one for one in local] if root is not None else []
+    looked = []
+    if root is not None:
+        looked = [root / "encoders" / one for one in local] + [root / one for one in beside]
     if not revision:
         for path in looked:
             if path.exists():
@@ -331,9 +352,9 @@ def _in_cache(repo: str, commit: str) -> str:
 
 
 def _torn(path: Path) -> str:
-    """Why a safetensors file is not whole: its header says how long it must be."""
+    """Why a file is not whole: a safetensors header says how long it must be, an archive ends."""
     if path.suffix != ".safetensors":
-        return ""
+        return _torn_archive(path)
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -346,12 +367,21 @@ def _torn(path: Path) -> str:
     return "" if size == expected else f"has {size} bytes, not the {expected} of its header"
 
 
+def _torn_archive(path: Path) -> str:
+    """Why a file that begins as torch's zip archive is not whole."""
+    with path.open("rb") as file:
+        begun = file.read(4) == b"PK\x03\x04"
+    return "is no whole archive" if begun and not zipfile.is_zipfile(path) else ""
+
+
 def absent(name: str, looked: Sequence[str], fetch: Download | None = None) -> MissingWeights:
     """The error for weights that are not there: where they were looked for, where to get them."""
     known = PUBLISHED.get(name)
     places = "; ".join(_short(looked)) or "no place: it names neither a file nor a hub model"
     hint = f"give a file or folder as {name}@PATH, or put it into <data root>/encoders"
-    if known:
+    if known and not known.repo:
+        hint = f"get {known.home} ({known.size}, {known.licence}); {hint}"
+    elif known:
         pin = f" --revision {known.revision}" if known.revision else ""
         hint = f"`hf download {known.repo}{pin}` ({known.size}, {known.licence}); or {hint}"
     what = f"weights of encoder '{name}' not found; looked for {places}"

@@ -145,7 +145,7 @@ class Maker:
         body = manifest(self.samples)
         write(self.folder / "manifest.json", body)
         progress = _Progress(f"{self.encoder.name} {self.folder.parent.name}", total, self.say)
-        starts = range(0, total, self.shard_size)
+        starts = range(0, total, self._rows)
         shards = [self._shard(number, start, progress) for number, start in enumerate(starts)]
         meta = Meta(
             fields=self.fields,
@@ -158,9 +158,15 @@ class Maker:
         self._clear({"meta.json", "manifest.json", *(shard.file for shard in shards)})
         return progress.encoded
 
+    @property
+    def _rows(self) -> int:
+        """Of a shard: whole groups of those samples that the encoder sees together."""
+        together = getattr(self.encoder, "together", 1)
+        return max(together, self.shard_size - self.shard_size % together)
+
     def _shard(self, number: int, start: int, progress: _Progress) -> Shard:
         """From disk where an earlier run finished it, else encoded, written and marked."""
-        rows = min(self.shard_size, len(self.samples) - start)
+        rows = min(self._rows, len(self.samples) - start)
         path = self.folder / f"shard-{number:05d}.safetensors"
         finished = _finished(path)
         if finished and (finished.start, finished.rows) == (start, rows):

@@ -54,7 +54,7 @@ class Dropout:
         if not self._limit:
             return Draw(0, 0, 0, 1.0)  # keeps everything
         self._drawn += 1
-        key = _mixed(self._seed + self._drawn * GOLDEN)
+        key = _mixed((self._seed + self._drawn * GOLDEN) % 2**64)
         return Draw(key & WORD, key >> 32, self._limit, self._scale)
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -1,4 +1,8 @@
-"""ReLU and dropout in one pass over memory (see `umlbench.models.dropout`), compiled by numba."""
+"""ReLU and dropout in one pass over memory (see `umlbench.models.dropout`), compiled by numba.
+
+The machine code is kept until this file changes: the constants it takes from `dropout` are part of
+the hash's definition and do not.
+"""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_what_only_auxiliaries_use_is_no_part_of_unimodal():
         auxiliary_weight=2.0,
         warmup_epochs=3,
         warmup="target",
-        neurons=True,
+        samples="all",
     )
     assert plain.identity() == other.identity()
     assert plain.modalities == ("vision",)

@@ -30,6 +30,7 @@ from umlbench.protocols import Metric
 from umlbench.protocols.self_supervised import sources
 from umlbench.protocols.self_supervised.settings import Settings
 from umlbench.schema import Closed
+from umlbench.seeds import digest
 
 if TYPE_CHECKING:
     from umlbench.data.sequences import SequenceSet
@@ -44,8 +45,10 @@ METRICS: dict[str, Metric] = {
     "val_accuracy": Metric("Validation accuracy", "percent", higher_is_better=True),
     "accuracy_auxiliary": Metric("Auxiliary test accuracy", "percent", higher_is_better=True),
     "accuracy_all": Metric("Test accuracy, all modalities", "percent", higher_is_better=True),
-    "correlation": Metric("Largest |r| of a neuron", "Pearson", higher_is_better=True),
-    "untrained_correlation": Metric("The same, untrained", "Pearson", higher_is_better=True),
+    "correlation": Metric("r of the strongest neurons", "Pearson", higher_is_better=True),
+    "untrained_correlation": Metric(
+        "Largest |r| of a neuron, untrained", "Pearson", higher_is_better=True
+    ),
 }
 
 
@@ -70,21 +73,30 @@ def reads(settings: Closed) -> Reads:
 
 
 def batch(job: Job) -> str:
-    """Every job is trained alone."""
-    return job.id
+    """Every job is trained alone, but for those that look at the same training (`samples`)."""
+    followed = cast(Settings, job.settings).samples != "none"
+    spec = {**job.spec, "settings": {**job.spec["settings"], "samples": followed}}
+    return digest({"spec": spec, "seed": job.seed})
 
 
 def run(jobs: Sequence[Job], context: Context) -> Iterator[tuple[Job, Outcome]]:
-    """Train and score every grid point of every job, select."""
+    """Train and score every grid point, select; what a batch has in common is trained once."""
+    trained: dict[str, list[Trained]] = {}
     for job in jobs:
-        settings = cast(Settings, job.settings)
-        found = sources.find(settings, context)
-        points = job.trials()
-        trials = []
-        for number, point in enumerate(points, start=1):
-            context.say(f"{settings.dataset} {settings.method}: trial {number} of {len(points)}")
-            trials.append(_trial(settings.model_copy(update=point), found, job.seed, context))
-        yield job, _outcome(job, trials)
+        key = batch(job)
+        if key not in trained:
+            trained[key] = _trials(job, context)
+        yield job, _outcome(job, trained[key])
+
+
+def _trials(job: Job, context: Context) -> list[Trained]:
+    settings = cast(Settings, job.settings)
+    found = sources.find(settings, context)
+    points, trials = job.trials(), []
+    for number, point in enumerate(points, start=1):
+        context.say(f"{settings.dataset} {settings.method}: trial {number} of {len(points)}")
+        trials.append(_trial(settings.model_copy(update=point), found, job.seed, context))
+    return trials
 
 
 def _trial(settings: Settings, found: SequenceSet, seed: int, context: Context) -> Trained:
@@ -98,7 +110,7 @@ def _trial(settings: Settings, found: SequenceSet, seed: int, context: Context) 
     trunk = training.build(widths, settings, seed).to(device)
     feeds = {name: training.feed(name, one, settings, seed, device) for name, one in sets.items()}
     per_epoch = math.ceil(len(sets[settings.target]) / settings.batch_size)
-    followed = settings.neurons and settings.others
+    followed = settings.samples != "none" and settings.others
     neurons = Neurons(trunk, found, settings, device) if followed else None
     watch = neurons.watch if neurons else training.ignore
     watch(0)
@@ -116,11 +128,13 @@ def _outcome(job: Job, trials: Sequence[Trained]) -> Outcome:
     if all(map(math.isnan, figures["val_accuracy"])):
         raise UserError("every trial diverged", "lower learning_rate")
     rule = selection.RULES[job.selection or "val_accuracy"]
-    chosen = rule(figures["val_accuracy"], figures["accuracy"])
+    figures["test_accuracy"] = figures.pop("accuracy")
+    chosen = rule(figures["val_accuracy"], figures["test_accuracy"])
     best = trials[chosen.index]
+    samples = cast(Settings, job.settings).samples
     return Outcome(
-        metrics={**best.figures, **(best.neurons.metrics if best.neurons else {})},
-        curves=best.neurons.curves if best.neurons else (),
+        metrics={**best.figures, **(best.neurons.metrics(samples) if best.neurons else {})},
+        curves=(best.neurons.curve(samples),) if best.neurons else (),
         selection={
             **job.trials()[chosen.index],
             "trial": chosen.index,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from umlbench.analysis.neurons import Correlations, correlations
 from umlbench.data.layout import SPLITS
 from umlbench.data.sequences import SequenceSet
-from umlbench.errors import UserError
+from umlbench.errors import UserError, unknown
 from umlbench.jobs import Curve
 from umlbench.models.trunk import SharedTrunk
 from umlbench.protocols.self_supervised.probe import are_paired, embed
@@ -36,7 +36,7 @@ class Neurons:
     def __post_init__(self) -> None:
         if not are_paired(self.found, self.settings):
             what = f"{self.settings.dataset}: {', '.join(self.settings.modalities)} are not paired"
-            raise UserError(what, "`neurons` correlates the modalities of one sample")
+            raise UserError(what, "`samples` correlates the modalities of one sample")
 
     def watch(self, epoch: int) -> None:
         """Correlate the target's embeddings with each auxiliary's, over all splits."""
@@ -51,33 +51,38 @@ class Neurons:
         found = [embed(self.trunk, name, one, self.settings, self.device) for one in splits]
         return [(one.x, one.y) for one in found]
 
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The largest |r| of any neuron, untrained and at the end."""
-        first, last = (
-            max(float(np.abs(one.overall).max()) for one in self.epochs[epoch].values())
-            for epoch in (0, -1)
-        )
-        return {"untrained_correlation": first, "correlation": last}
+    def metrics(self, samples: str) -> dict[str, float]:
+        """The last point of the curve, and the largest |r| of any neuron before training."""
+        untrained = max(float(np.abs(r).max()) for r in self._over(samples, self.epochs[0]))
+        return {"correlation": self.curve(samples).values["correlation"][-1]} | {
+            "untrained_correlation": untrained
+        }
 
-    @property
-    def curves(self) -> tuple[Curve, ...]:
-        """By epoch, the neurons whose r is largest and smallest at the end.
+    def curve(self, samples: str) -> Curve:
+        """By epoch, r over `samples` ("all" or a class): the mean of the strongest neurons, each.
 
-        `text/90` is neuron 90 of the target and text over all samples, `text/90/CLASS` within one.
+        Strongest are those whose r over all samples is largest at the end, as in the paper:
+        `text/90` is neuron 90 of the target and text. Those whose r is smallest follow them.
         """
         values: dict[str, tuple[float, ...]] = {}
-        for name, last in self.epochs[-1].items():
-            order = np.argsort(-last.overall, kind="stable")
-            for neuron in dict.fromkeys([*order[:KEPT].tolist(), *order[-KEPT:].tolist()]):
-                values |= self._curve(name, neuron, last)
+        strongest = []
+        by_epoch = [self._over(samples, epoch) for epoch in self.epochs]
+        for number, (name, last) in enumerate(self.epochs[-1].items()):
+            r = np.array([each[number] for each in by_epoch])  # (epochs, z)
+            order = np.argsort(-last.overall, kind="stable").tolist()
+            strongest.append(r[:, order[:KEPT]].mean(1))
+            for neuron in dict.fromkeys([*order[:KEPT], *order[-KEPT:]]):
+                values[f"{name}/{neuron}"] = tuple(r[:, neuron].tolist())
         points = tuple(float(epoch) for epoch in range(len(self.epochs)))
-        return (Curve("epoch", points, values),)
+        mean = tuple(np.mean(strongest, axis=0).tolist())
+        return Curve("epoch", points, {"correlation": mean, **values})
 
-    def _curve(self, name: str, neuron: int, like: Correlations) -> Mapping[str, tuple[float, ...]]:
-        at = [epoch[name] for epoch in self.epochs]
-        found = {f"{name}/{neuron}": tuple(float(one.overall[neuron]) for one in at)}
-        for label in like.within:
-            key = f"{name}/{neuron}/{self.found.classes[label]}"
-            found[key] = tuple(float(one.within[label][neuron]) for one in at)
-        return found
+    def _over(self, samples: str, epoch: Mapping[str, Correlations]) -> list[NDArray[np.float64]]:
+        """r of every neuron (z,), for each auxiliary; `UserError` for an unknown class."""
+        if samples == "all":
+            return [one.overall for one in epoch.values()]
+        if samples not in self.found.classes:
+            known = ("all", *self.found.classes)
+            raise unknown(f"samples of {self.settings.dataset}", samples, known)
+        label = self.found.classes.index(samples)
+        return [one.within[label] for one in epoch.values()]

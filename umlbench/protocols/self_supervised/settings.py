@@ -18,20 +18,22 @@ def _names(given: Any) -> Any:
     return tuple(given) if isinstance(given, list) else given
 
 
-UML_ONLY = {"auxiliary", "auxiliary_weight", "warmup_epochs", "warmup", "neurons"}
+UML_ONLY = {"auxiliary", "auxiliary_weight", "warmup_epochs", "warmup", "samples"}
 """Without effect on `unimodal`."""
 
 
 class Settings(Closed):
     """One cell; appendix B.4.1 varies learning rate, width and warm-up inside a job.
 
-    `width` is z of the trunk. `iterations`, where it is given, counts instead of `epochs`; an
-    epoch is one pass over the target. `warmup: auxiliary` is the released code: the auxiliaries
+    `auxiliary` is a list of modalities, or one text, `audio+text`, where it is an axis. `width` is
+    the trunk's z. `iterations`, where it is given, counts instead of `epochs`; an epoch is one pass
+    over the target. `warmup: auxiliary` is the released code: the auxiliaries
     train alone in epochs 0 to `warmup_epochs`, that is in one more than it says, and -1 means
     together from the start. `warmup: target` is the paper's text: the target trains alone in the
     first `warmup_epochs` epochs, none for 0. `mask_padding` keeps the zeros behind a sequence out
-    of losses and means; the released code counts them. `neurons` follows every neuron's correlation
-    between the target's and an auxiliary's pathway (figure 10).
+    of losses and means; the released code counts them. `samples` follows every
+    neuron's correlation between the target's and an auxiliary's pathway (figure 10), over `all`
+    samples or those of one class.
     """
 
     dataset: str
@@ -59,7 +61,7 @@ class Settings(Closed):
     eval_batch_size: int = Field(default=32, ge=1)
     probe: Literal["logistic", "scaled_liblinear"] = "logistic"
     probe_iterations: int = Field(default=200, ge=1)
-    neurons: bool = False
+    samples: str = "none"
 
     @property
     def others(self) -> tuple[str, ...]:

@@ -1,0 +1,184 @@
+"""ImageNet-ESC: sounds of ESC-50 and photos of ImageNet that show the same classes.
+
+Section 4.1 of the protocol pairs 27 classes (19 of them closely); a label is the rank of a class
+by ImageNet index. Section 4.3 says which samples train, validate and test, and which one of each
+class helps the other modality. Nothing is read or encoded here: rows of the data sets are chosen,
+so that every clip and photo is encoded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from umlbench.data import esc
+from umlbench.data.dataset import Dataset, few
+from umlbench.data.draws import draw
+from umlbench.errors import UserError, unknown
+
+Size = Literal[19, 27]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One class: its ImageNet index and name, its name in ESC-50, whether it is one of the 19."""
+
+    index: int
+    photo: str
+    sound: str
+    close: bool = True
+
+
+PAIRS = (
+    Pair(7, "rooster", "rooster"),
+    Pair(8, "hen", "hen"),
+    Pair(19, "chickadee", "chirping_birds"),
+    Pair(31, "tree frog", "frog"),
+    Pair(175, "Otterhound", "dog"),
+    Pair(285, "Egyptian Mau", "cat"),
+    Pair(308, "fly", "insects"),
+    Pair(312, "cricket insect", "crickets"),
+    Pair(341, "pig", "pig"),
+    Pair(349, "bighorn sheep", "sheep"),
+    Pair(404, "airliner", "airplane"),
+    Pair(466, "high-speed train", "train"),
+    Pair(473, "can opener", "can_opening", close=False),
+    Pair(491, "chainsaw", "chainsaw"),
+    Pair(497, "church", "church_bells", close=False),
+    Pair(508, "computer keyboard", "keyboard_typing"),
+    Pair(530, "digital clock", "clock_alarm"),
+    Pair(556, "fire screen", "crackling_fire", close=False),
+    Pair(673, "computer mouse", "mouse_click"),
+    Pair(861, "toilet seat", "toilet_flush", close=False),
+    Pair(882, "vacuum cleaner", "vacuum_cleaner"),
+    Pair(892, "wall clock", "clock_tick"),
+    Pair(896, "sink", "water_drops", close=False),
+    Pair(897, "washing machine", "washing_machine"),
+    Pair(898, "water bottle", "drinking_sipping", close=False),
+    Pair(899, "water jug", "pouring_water", close=False),
+    Pair(977, "sandbar", "sea_waves", close=False),
+)
+
+
+def pairs(size: Size) -> tuple[Pair, ...]:
+    """The 27 classes or the 19, by label."""
+    if size not in (19, 27):
+        raise unknown("size of ImageNet-ESC", size, (19, 27))
+    return tuple(pair for pair in PAIRS if size == 27 or pair.close)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Chosen rows of one split of a data set, and their labels among the chosen classes."""
+
+    split: str
+    rows: tuple[int, ...]
+    labels: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Division:
+    """What a target modality trains, validates and tests on; `notices` belong into a report."""
+
+    train: Part
+    val: Part
+    test: tuple[Part, ...]
+    notices: tuple[str, ...] = ()
+
+
+# Sounds
+
+
+def sound_target(sounds: Dataset, classes: Sequence[str], *, division: int, shots: int) -> Division:
+    """The first `shots` clips a class of fold `division` (0 to 4) train, the next ones validate.
+
+    All clips of the four other folds test. `classes` are names of ESC-50 by label. Raises
+    `UserError` for a class or fold that is not there, or too few clips.
+    """
+    fold = _fold(division)
+    chosen = _chosen(sounds, fold, classes)
+    others = tuple(_chosen(sounds, name, classes) for name in esc.FOLDS if name != fold)
+    return Division(_nth(chosen, 0, shots), _nth(chosen, shots, shots), others)
+
+
+def sound_auxiliary(
+    sounds: Dataset, classes: Sequence[str], *, division: int, shots: int = 1
+) -> Part:
+    """The first `shots` clips a class of fold `division` (0 to 4), as help for another modality."""
+    return _nth(_chosen(sounds, _fold(division), classes), 0, shots)
+
+
+# Photos
+
+
+def photo_target(
+    photos: Dataset,
+    classes: Sequence[str],
+    *,
+    division: int,
+    shots: int,
+    root: Path | None = None,
+) -> Division:
+    """The few-shot draw of seed `division` + 1 and ImageNet's validation photos, restricted.
+
+    `classes` are class names of `photos` by label. The draw's own validation rows (at most 4 a
+    class) validate, the whole test split tests. Raises `UserError` for a class that is not there.
+    """
+    drawn = draw(photos, shots=shots, seed=division + 1, root=root)
+    return Division(
+        _chosen(photos, "train", classes, drawn.rows.train),
+        _chosen(photos, "val", classes, drawn.rows.val),
+        (_chosen(photos, "test", classes),),
+        drawn.notices,
+    )
+
+
+def photo_auxiliary(
+    photos: Dataset,
+    classes: Sequence[str],
+    *,
+    division: int,
+    shots: int = 1,
+    root: Path | None = None,
+) -> Part:
+    """The training photos of the draw of seed `division` + 1, as help for another modality."""
+    return photo_target(photos, classes, division=division, shots=shots, root=root).train
+
+
+def _fold(division: int) -> str:
+    if division not in range(len(esc.FOLDS)):
+        raise unknown("division of ESC-50", division, range(len(esc.FOLDS)))
+    return esc.FOLDS[division]
+
+
+def _chosen(
+    dataset: Dataset, split: str, classes: Sequence[str], rows: Sequence[int] | None = None
+) -> Part:
+    """Those of `rows` (None: all) whose class is one of `classes`, in their order."""
+    absent = [name for name in classes if name not in dataset.classes]
+    if absent:
+        what = f"{dataset.name} has no class {few([repr(name) for name in absent])}"
+        raise UserError(what, "its classes go by other names, or this copy has fewer of them")
+    labels = {dataset.classes.index(name): label for label, name in enumerate(classes)}
+    own = dataset.split(split).labels.tolist()
+    kept = [row for row in (range(len(own)) if rows is None else rows) if own[row] in labels]
+    return Part(split, tuple(kept), tuple(labels[own[row]] for row in kept))
+
+
+def _nth(part: Part, start: int, count: int) -> Part:
+    """`count` rows a class after the first `start`, by class, then in the part's order."""
+    rows: list[int] = []
+    labels: list[int] = []
+    for label in sorted(set(part.labels)):
+        mine = [r for r, own in zip(part.rows, part.labels, strict=True) if own == label]
+        if len(mine) < start + count:
+            what = f"{part.split} has {len(mine)} clips of a class, {start + count} are needed"
+            raise UserError(what, "take fewer shots")
+        rows += mine[start : start + count]
+        labels += [label] * count
+    return Part(part.split, tuple(rows), tuple(labels))
