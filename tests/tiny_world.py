@@ -38,13 +38,17 @@ CLASSES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "sun397": (("abbey", "abbey"), ("indoor apse", "apse (indoor)"), ("bow window", "bow window")),
     "fgvc_aircraft": (("707-320", "707-320"), ("F-16A/B", "F-16A/B")),
-    "dtd": (("cobwebbed", "cobwebbed"), ("knitted", "knitted")),
+    "dtd": (("cobwebbed", "cobwebbed"), ("crystalline", "crystalline"), ("knitted", "knitted")),
     "ucf101": (("Apply_Eye_Makeup", "Apply Eye Makeup"), ("Archery", "Archery")),
     "food101": (("apple_pie", "apple pie"), ("foie_gras", "foie gras")),
     "imagenet": (("tench", "tench"), ("sunglasses", "sunglasses"), ("sunglasses", "sunglasses")),
     "oxford_pets": (("abyssinian", "abyssinian"), ("russian_blue", "russian blue")),
     "oxford_flowers": (("passion flower", "passion flower"), ("ball moss", "air plant")),
-    "caltech101": (("face", "centered face"), ("leopard", "leopard")),
+    "caltech101": (
+        ("face", "centered face"),
+        ("helicopter", "helicopter"),
+        ("ketch", "ketch"),
+    ),
 }
 VARIANTS = {  # of ImageNet: the labels that each holds
     "imagenet_v2": (0, 1, 2),

@@ -175,6 +175,17 @@ def test_missing_cells_and_seeds_are_said():
         "1 of 30 cells are missing",
         "4 of 5 seeds have every cell that was run",
     ]
+    without = Rate(whole, FITS["raw_no_zero"], 16.0)
+    assert without.problems(5) == ["1 of 25 cells are missing"]
+
+
+def test_cells_without_text_alone_are_no_run_of_a_fit_without_them():
+    only = {p: found if p[1] == 0 else {} for p, found in planted(1.0, 0.1).items()}
+    assert Rate(only, FITS["raw_no_zero"]).problems(5) == []
+    assert Rate(only, RAW).problems(5) == [
+        "25 of 30 cells are missing",
+        "no plane without two numbers of images and of sentences",
+    ]
 
 
 @pytest.mark.parametrize("grid", [[(1.0, 0.0), (1.0, 5.0), (1.0, 10.0)], [(1.0, 1.0), (2.0, 2.0)]])

@@ -127,10 +127,14 @@ class Rate:
     words: float | None = None
 
     @cached_property
+    def cells(self) -> list[Point]:
+        """The points that count for this fit."""
+        return sorted(point for point in self.surface if self.fit.zero or point[1] > 0)
+
+    @cached_property
     def points(self) -> list[Point]:
-        """The points that count: those with a figure."""
-        kept = (p for p, samples in self.surface.items() if samples and (self.fit.zero or p[1] > 0))
-        return sorted(kept)
+        """Those of them that have a figure."""
+        return [point for point in self.cells if self.surface[point]]
 
     @cached_property
     def seeds(self) -> list[int]:
@@ -184,11 +188,11 @@ class Rate:
     def problems(self, seeds: int) -> list[str]:
         """What a reader of the rate must know; `seeds` is how many there should be."""
         found: list[str] = []
-        if not any(self.surface.values()):
+        if not self.points:
             return found  # not run: the table says so
-        lacking = [p for p, samples in self.surface.items() if not samples]
+        lacking = len(self.cells) - len(self.points)
         if lacking:
-            found.append(f"{len(lacking)} of {len(self.surface)} cells are missing")
+            found.append(f"{lacking} of {len(self.cells)} cells are missing")
         if len(self.seeds) < seeds:
             found.append(f"{len(self.seeds)} of {seeds} seeds have every cell that was run")
         if self.mean is None:

@@ -23,6 +23,7 @@ STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "grid.alpha": 0.3,
     "legend.frameon": False,
+    "legend.handlelength": 3.5,
     "lines.markersize": 4.5,
     "image.cmap": "cividis",
     "svg.hashsalt": "umlbench",
