@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from umlbench.data.sequences import SequenceSet
     from umlbench.protocols.self_supervised.settings import Settings
 
-KNOWN = ("mosi", "mosei", "mustard", "ur_funny", "mimic", "mosi_utterances")
+TOKENS = ("oxford_pets", "ucf101", "dtd")  # photos and sentences as sequences of their tokens
+KNOWN = ("mosi", "mosei", "mustard", "ur_funny", "mimic", "mosi_utterances", *TOKENS)
 SPLITS = ("train", "val", "test")
 
 
