@@ -7,6 +7,7 @@ the released code a convolution of width 1), positions and a causal post-norm tr
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
 
@@ -62,7 +63,7 @@ class SharedTrunk(nn.Module):
         """
         for name, module in self.named_modules():
             if isinstance(module, Linear):
-                module.reset(streams(_without_number(name)))
+                module.reset(streams(re.sub(r"^layers\.\d+", "layers", name)))
         if isinstance(self.positions, nn.Parameter):
             drawn = torch.randn(self.positions.shape, generator=streams("positions"))
             self.positions.detach().copy_(drawn)
@@ -230,8 +231,3 @@ def sinusoidal(width: int) -> Tensor:
     steps = torch.arange(LONGEST, dtype=torch.float32)[:, None]
     rates = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * -(math.log(1e4) / width))
     return torch.stack([torch.sin(steps * rates), torch.cos(steps * rates)], 2).flatten(1)
-
-
-def _without_number(name: str) -> str:
-    """`layers.up` for `layers.3.up`."""
-    return ".".join(part for part in name.split(".") if not part.isdigit())

@@ -68,7 +68,7 @@ def scores(
 ) -> dict[str, float]:
     """Accuracies in percent, on validation and test for the target, on test for the rest.
 
-    `accuracy_NAME` for each auxiliary, `accuracy_auxiliary` their mean, `accuracy_all` of all
+    `accuracy_NAME` for each auxiliary that has these splits, `accuracy_auxiliary` their mean, `accuracy_all` of all
     modalities concatenated, where samples belong to each other. NaN where a trunk diverged.
     """
     embedded = {
@@ -77,11 +77,13 @@ def scores(
             for split in SPLITS
         }
         for name in settings.modalities
+        if all(name in found.splits[split] for split in SPLITS)
     }
     val, test = probe(embedded[settings.target], settings)
     figures = {"accuracy": test, "val_accuracy": val}
-    if settings.others:
-        each = {f"accuracy_{name}": probe(embedded[name], settings)[1] for name in settings.others}
+    others = [name for name in settings.others if name in embedded]
+    if others:
+        each = {f"accuracy_{name}": probe(embedded[name], settings)[1] for name in others}
         figures |= each if len(each) > 1 else {}
         figures["accuracy_auxiliary"] = float(np.mean(list(each.values())))
         if are_paired(found, settings):
@@ -92,7 +94,8 @@ def scores(
 def are_paired(found: SequenceSet, settings: Settings) -> bool:
     """Whether the modalities of the cell show the same samples, with a label for the same rows."""
     return all(
-        found.paired(split, *settings.modalities)
+        found.splits[split].keys() >= set(settings.modalities)
+        and found.paired(split, *settings.modalities)
         and len({len(found.splits[split][name].labels) for name in settings.modalities}) == 1
         for split in SPLITS
     )

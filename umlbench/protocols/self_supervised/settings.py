@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from umlbench import data
 from umlbench.data import sequence_sets
+from umlbench.encoders import Dtype, Tokens, Transform
 from umlbench.errors import nearest
 from umlbench.schema import Closed
 
@@ -20,10 +22,18 @@ def _names(given: Any) -> Any:
 
 UML_ONLY = {"auxiliary", "auxiliary_weight", "warmup_epochs", "warmup", "samples"}
 """Without effect on `unimodal`."""
+TOKENS_ONLY = {"tokens", "transform", "dtype", "stored"}
+TEXT_TOKENS = {"text_encoder", "text_type", "text_aliases"}
+"""Without effect on sets of sequences; the latter on `unimodal` too."""
 
 
 class Settings(Closed):
-    """One cell; appendix B.4.1 varies learning rate, width and warm-up inside a job.
+    """One cell; `dataset` is a set of sequences (`umlbench.data.sequence_sets`).
+
+    With an `encoder` it is a set of photos instead, whose `image` tokens are the target and the
+    `text_encoder`'s states of its sentences the auxiliary `text` (section B.4.1, vision and text);
+    `stored` is what the feature cache keeps of them. Appendix B.4.1 varies learning rate, width and
+    warm-up inside a job.
 
     `auxiliary` is a list of modalities, or one text, `audio+text`, where it is an axis. `width` is
     the trunk's z. `iterations`, where it is given, counts instead of `epochs`; an epoch is one pass
@@ -37,6 +47,14 @@ class Settings(Closed):
     """
 
     dataset: str
+    encoder: str | None = None
+    text_encoder: str = "openlm-research/open_llama_3b_v2"
+    text_type: str = "cupl"
+    text_aliases: Literal["none", "mapped"] = "none"
+    tokens: Tokens = "cls+patches"
+    transform: Transform = "clip"
+    dtype: Dtype = "float32"
+    stored: Dtype = "float32"
     method: Literal["unimodal", "uml"]
     target: str = "vision"
     auxiliary: Annotated[tuple[str, ...], BeforeValidator(_names)] = ("text",)
@@ -97,16 +115,21 @@ class Settings(Closed):
         unused = set() if self.others else set(UML_ONLY)
         if self.iterations:
             unused.add("epochs")
+        if self.encoder is None:
+            unused |= {"encoder", *TOKENS_ONLY, *TEXT_TOKENS}
+        elif not self.others:
+            unused |= TEXT_TOKENS
         found = self.model_dump(mode="json", exclude=unused)
         # A file's place is not what it holds: the fingerprint among the inputs says that.
         return {**found, "dataset": self.dataset.partition("@")[0]}
 
-    @field_validator("dataset")
-    @classmethod
-    def _known_dataset(cls, name: str) -> str:
-        if not sequence_sets.is_known(name):
-            raise ValueError(f"unknown dataset '{name}'{nearest(name, sequence_sets.NAMES)}")
-        return name
+    @model_validator(mode="after")
+    def _known_dataset(self) -> Settings:
+        photos = self.encoder is not None
+        if not (data.is_known if photos else sequence_sets.is_known)(self.dataset):
+            known = data.NAMES if photos else sequence_sets.NAMES
+            raise ValueError(f"unknown dataset '{self.dataset}'{nearest(self.dataset, known)}")
+        return self
 
     @model_validator(mode="after")
     def _modalities_differ(self) -> Settings:
