@@ -68,8 +68,9 @@ def scores(
 ) -> dict[str, float]:
     """Accuracies in percent, on validation and test for the target, on test for the rest.
 
-    `accuracy_NAME` for each auxiliary that has these splits, `accuracy_auxiliary` their mean, `accuracy_all` of all
-    modalities concatenated, where samples belong to each other. NaN where a trunk diverged.
+    `accuracy_NAME` for each auxiliary that has these splits, `accuracy_auxiliary` their mean,
+    `accuracy_all` of all modalities concatenated, where samples belong to each other. NaN where a
+    trunk diverged.
     """
     embedded = {
         name: {

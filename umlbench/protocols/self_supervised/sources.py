@@ -35,10 +35,7 @@ def find(settings: Settings, context: Context) -> SequenceSet:
     Raises `UserError` where it has not.
     """
     source = _source(settings)
-    if isinstance(source, TokenSource):
-        found = source.load(context)
-    else:
-        found = source.find(context)
+    found = source.load(context) if isinstance(source, TokenSource) else source.find(context)
     for name in settings.modalities:
         if name not in found.modalities:
             raise unknown(f"modality of {settings.dataset}", name, found.modalities)
