@@ -238,3 +238,18 @@ def test_what_is_missing_is_said_before_anything_runs(tmp_path, monkeypatch):
     with pytest.raises(api.MissingInput):
         api.run("table17", results=tmp_path / "results", data=context.data, offline=True)
     assert not (tmp_path / "results").exists()
+
+
+def test_one_file_of_multibench_runs_its_column_of_table1(world, tmp_path, monkeypatch):
+    monkeypatch.setenv("UMLBENCH_CACHE", str(world.cache))
+    name, file = "table1_multibench", Path("multibench/mosi_data.pkl")
+    (tmp_path / file).parent.mkdir()
+    (tmp_path / file).symlink_to(world.data / file)
+    ran = api.run(name, results=tmp_path / "r", data=tmp_path, offline=True, **small(name))
+    assert {record.cell["dataset"] for record in ran.made} == {"mosi"}
+    missing = "\n".join(ran.plan.missing)
+    for other in ("sarcasm.pkl", "im.pk", "mosei_senti_data.pkl", "humor.pkl"):
+        assert other in missing
+    [report] = api.build_reports([name], results=tmp_path / "r", **small(name))
+    done = {entry.coords["dataset"] for entry in report.entries() if entry.ours}
+    assert done == {"mosi"}
