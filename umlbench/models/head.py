@@ -43,7 +43,7 @@ def zero_shot_weights(x: Tensor, y: Tensor, classes: int) -> Tensor:
 
 
 class SharedHead(nn.Module):
-    """One trial of `umlbench.sweep` as a plain module: the readable form, used as its yardstick.
+    """One trial of `umlbench.sweep` as a plain module: its yardstick, and the head of fine-tuning.
 
     `forward` takes the target batch (B, D) and one batch (B_m, T) per auxiliary modality, and
     returns their logits in that order. Without a projection the target has width T itself.
@@ -59,6 +59,9 @@ class SharedHead(nn.Module):
 
     def forward(self, target: Tensor, *auxiliary: Tensor) -> list[Tensor]:
         """Logits (B, C) of the target and (B_m, C) of every auxiliary modality."""
-        shared = target if self.projection is None else target @ self.projection.T
-        inputs = (shared, *auxiliary)
-        return [x @ self.head.T * s for x, s in zip(inputs, self.scales, strict=True)]
+        return [self.logits(x, modality) for modality, x in enumerate((target, *auxiliary))]
+
+    def logits(self, x: Tensor, modality: int) -> Tensor:
+        """Logits (B, C) of one modality alone; 0 is the target."""
+        shared = x if modality or self.projection is None else x @ self.projection.T
+        return shared @ self.head.T * self.scales[modality]

@@ -9,28 +9,26 @@ Methods that are compared share their few-shot draw, their batch orders and, whe
 their initial weights at one seed; every grid point starts from the same streams, where the released
 code seeds once for the whole grid.
 
-`settings` is what a recipe may say, `sources` finds data and encoders, `prepared` makes trials.
+`settings` is what a recipe may say, `sources` finds data and encoders, `prepared` makes trials,
+`outcome` selects among them. Fine-tuning (`protocols.finetune`) shares all of it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator, Sequence
+from typing import cast
 
-from umlbench import selection
 from umlbench.jobs import Context, Job, Outcome
 from umlbench.needs import Reads
 from umlbench.protocols import Metric
-from umlbench.protocols.linear_probe.prepared import Prepared, Reader, prepare
+from umlbench.protocols.linear_probe.outcome import selected
+from umlbench.protocols.linear_probe.prepared import Reader, prepare
 from umlbench.protocols.linear_probe.settings import Settings
 from umlbench.protocols.linear_probe.sources import Sources
 from umlbench.protocols.linear_probe.sources import reads as what_it_reads
-from umlbench.schema import Closed, Scalar
+from umlbench.schema import Closed
 from umlbench.seeds import digest
-
-if TYPE_CHECKING:
-    from umlbench.sweep import Schedule, TrialResult
 
 __all__ = [
     "DTYPE",
@@ -80,48 +78,11 @@ def run(jobs: Sequence[Job], context: Context) -> Iterator[tuple[Job, Outcome]]:
     prepared = [prepare(job, reader) for job in jobs]
     extracted = time.perf_counter()
     trials = [trial for one in prepared for trial in one.trials()]
-    results = iter(train(trials, _schedule(prepared[0].settings), device=context.device))
+    results = iter(train(trials, prepared[0].settings.schedule, device=context.device))
     seconds = {
         "features": (extracted - started) / len(jobs),
         "train": (time.perf_counter() - extracted) / len(jobs),
     }
     for one in prepared:
         mine = [next(results) for _ in one.job.trials()]
-        yield one.job, _outcome(one, mine, seconds)
-
-
-def _schedule(settings: Settings) -> Schedule:
-    from umlbench.sweep import Schedule
-
-    return Schedule(
-        max_iterations=settings.max_iterations,
-        warmup_iterations=settings.warmup_iterations,
-        warmup_min_lr=settings.warmup_min_lr,
-        eval_every=settings.eval_every,
-        patience=settings.patience,
-    )
-
-
-def _outcome(one: Prepared, results: list[TrialResult], seconds: dict[str, float]) -> Outcome:
-    val = [100 * result.best_val_accuracy for result in results]
-    test = [100 * result.test_accuracy for result in results]
-    chosen = selection.RULES[one.job.selection or "val_accuracy"](val, test)
-    point: Mapping[str, Scalar] = one.job.trials()[chosen.index]
-    return Outcome(
-        metrics={"accuracy": test[chosen.index], "val_accuracy": val[chosen.index]},
-        selection={
-            **point,
-            "trial": chosen.index,
-            "best_iteration": results[chosen.index].best_iteration,
-            "ties": chosen.ties,
-            "tied_spread": chosen.tied_spread,
-            "draw": one.drawn,
-        },
-        trials={
-            "val_accuracy": val,
-            "test_accuracy": test,
-            "iterations": [result.iterations for result in results],
-        },
-        features=one.keys,
-        seconds=seconds,
-    )
+        yield one.job, selected(one.job, mine, one.drawn, one.keys, seconds)

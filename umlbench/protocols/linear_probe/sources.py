@@ -76,7 +76,8 @@ def _texts(s: Settings) -> TextsNeed:
 
 
 def _encoder(s: Settings) -> EncoderNeed:
-    return EncoderNeed(s.encoder, "image", s.dtype, s.transform, dataset=_of(s.encoder, s.dataset))
+    of = _of(s.encoder, s.dataset)
+    return EncoderNeed(s.encoder, "image", s.target_dtype, s.transform, dataset=of)
 
 
 def _text_encoder(s: Settings) -> EncoderNeed:
