@@ -18,7 +18,7 @@ from umlbench.paper import PaperTable
 from umlbench.protocols import Metric
 from umlbench.recipe import Recipe
 from umlbench.records import Record, Stored
-from umlbench.schema import Scalar
+from umlbench.schema import Scalar, shown
 from umlbench.stats import Interval, interval
 
 Coords = Mapping[str, Scalar]
@@ -239,7 +239,7 @@ class Report:
             return own[value]
         if self.printed and axis in self.printed.labels:
             return self.printed.label(axis, value)
-        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        return shown(value)
 
 
 def build(recipe: Recipe, stored: Stored) -> Report:

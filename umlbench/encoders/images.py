@@ -8,7 +8,7 @@ interpolation and crop, at 224 pixels too, so that the axis varies the transform
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import current_process
@@ -53,6 +53,52 @@ def clip_transform() -> Transform:
     return made
 
 
+@dataclass(frozen=True)
+class Halves:
+    """A transform in two: what is done to a picture, and what to its pixels.
+
+    The first half is slow, and its result is small: (3, h, w) uint8. `normalize` finishes whole
+    batches, on any device, to the values that the transform has.
+    """
+
+    steps: tuple[Callable[[Image], Image], ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, image: Image) -> torch.Tensor:
+        """The first half: (3, h, w) uint8."""
+        import numpy as np
+        import torch
+
+        for step in self.steps:
+            image = step(image)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The second half: (n, 3, h, w) uint8 to float32 in channels-last layout."""
+        import torch
+
+        mean, std = (
+            torch.tensor(v, dtype=torch.float32, device=pixels.device)[:, None, None]
+            for v in (self.mean, self.std)
+        )
+        x = pixels.to(torch.float32, memory_format=torch.channels_last)
+        return x.div_(255).sub_(mean).div_(std)
+
+
+def halves(transform: Transform) -> Halves:
+    """A transform of `clip_transform`, timm or open_clip in two; each ends in the same two steps.
+
+    Raises `TypeError` for one that does not end in ToTensor and Normalize.
+    """
+    found: list[Any] = list(getattr(transform, "transforms", (None, None)))
+    *steps, to_tensor, normalize = found
+    if not type(to_tensor).__name__.endswith("ToTensor") or not hasattr(normalize, "mean"):
+        raise TypeError(f"a transform without ToTensor and Normalize at its end: {transform}")
+    mean, std = ([float(v) for v in values] for values in (normalize.mean, normalize.std))
+    return Halves(tuple(steps), tuple(mean), tuple(std))
+
+
 def workers_for(device: str) -> int:
     """Decoding processes: beside a GPU every core but one, on the CPU few.
 
@@ -78,27 +124,61 @@ def load_batches(
 
     All items are read even after a broken one; then `UserError` names every broken one.
     """
-    import torch
-    from torch.utils.data import DataLoader
-
-    photos: Any = _Photos(items, transform)  # a data set by its shape
-    loader = DataLoader(
-        photos,
-        batch_size=size,
-        num_workers=min(workers, -(-len(items) // size)),
-        collate_fn=_collate,
-        pin_memory=pin,
-        generator=torch.Generator(),  # else it would draw from the global one
-    )
+    rows = [range(start, min(start + size, len(items))) for start in range(0, len(items), size)]
     broken: list[str] = []
-    for batch, faults in loader:
+    for batch, faults in _load(items, transform, rows, min(workers, len(rows)), pin):
         broken += faults
         if not broken:
             yield batch
     if broken:
-        more = f" and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
-        what = f"{len(broken)} broken image(s): {'; '.join(broken[:SHOWN])}{more}"
-        raise UserError(what, "replace these files, or take the data set from its source again")
+        raise _broken(broken)
+
+
+def load_rows(
+    items: Sequence[Any],
+    transform: Transform,
+    rows: Iterable[Sequence[int]],
+    *,
+    workers: int,
+    pin: bool,
+) -> Iterator[torch.Tensor]:
+    """One batch (len, 3, h, w) for each of `rows`, which are read ahead of what is asked for.
+
+    `UserError` names the broken images of the first batch that has any.
+    """
+    for batch, faults in _load(items, transform, rows, workers, pin):
+        if faults:
+            raise _broken(faults)
+        yield batch
+
+
+def _load(
+    items: Sequence[Any],
+    transform: Transform,
+    rows: Iterable[Sequence[int]],
+    workers: int,
+    pin: bool,
+) -> Iterator[tuple[torch.Tensor, list[str]]]:
+    import torch
+    from torch.utils.data import DataLoader
+
+    photos: Any = _Photos(items, transform)  # a data set by its shape
+    sampler: Any = rows
+    loader = DataLoader(
+        photos,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=pin,
+        generator=torch.Generator(),  # else it would draw from the global one
+    )
+    yield from loader
+
+
+def _broken(faults: list[str]) -> UserError:
+    more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+    what = f"{len(faults)} broken image(s): {'; '.join(faults[:SHOWN])}{more}"
+    return UserError(what, "replace these files, or take the data set from its source again")
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,11 @@ def split_folder(root: Path, encoder: str, dataset: str, split: str) -> Path:
     return root / safe(encoder) / f"{safe(dataset)}-{safe(split).replace('-', '_')}"
 
 
+def checkpoints(root: Path) -> Path:
+    """The folder with a folder for every job that trains a backbone and has not ended."""
+    return root / "checkpoints"
+
+
 def safe(name: str) -> str:
     """`name` as a folder's name: a hub id's slash becomes two dashes."""
     return re.sub(r"[^\w.-]+", "--", name).lstrip(".") or "unnamed"

@@ -34,7 +34,7 @@ from umlbench.schema import Closed
 if TYPE_CHECKING:
     from umlbench.needs import Reads
 
-NAMES = ("gaussian", "linear_probe", "theory")
+NAMES = ("finetune", "gaussian", "linear_probe", "theory")
 
 
 @dataclass(frozen=True)
