@@ -13,10 +13,11 @@ from torch import nn
 from umlbench.encoders.clip import import_open_clip
 from umlbench.errors import UserError
 from umlbench.models.head import SharedHead, linear_init
+from umlbench.protocols.finetune import training as module
 from umlbench.protocols.finetune.feeds import Vectors
 from umlbench.protocols.finetune.learner import Learner
 from umlbench.protocols.finetune.training import Stream, Training, Tuning
-from umlbench.sweep import Samples, Schedule, Shuffled, train
+from umlbench.sweep import Samples, Schedule, Shuffled, learning_rate, train
 
 KEEP = ("losses", "best", "last")
 
@@ -221,3 +222,166 @@ def test_the_logit_scale_of_clip_is_100_and_its_features_stay_raw():
         torch.testing.assert_close(training.learner.logits(0, x), expected)
     assert training.learner.head.projection is None
     assert not training.learner.head.scales.requires_grad
+
+
+# The optimizer, precision, memory
+
+
+def convolutions():
+    """A network with BatchNorm and dropout, in channels-last layout as backbones are."""
+    net = nn.Sequential(
+        *(nn.Conv2d(3, 8, 3, 4, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2)),
+        *(nn.Conv2d(8, 6, 3, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    )
+    stream = torch.Generator().manual_seed(0)
+    for parameter in net.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=stream) * 0.3
+    return net.to(memory_format=torch.channels_last)
+
+
+SHORT = Schedule(max_iterations=40, warmup_iterations=2, eval_every=5, iterations=21)
+
+
+def small(mode="evaluation", schedule=SHORT, **tuning):
+    return pictured(convolutions(), mode, schedule, width=6, **tuning)
+
+
+def test_a_step_is_adamw_s_on_everything_that_learns():
+    """Against autograd and torch's plain, unfused AdamW: all in one group, biases decayed too."""
+    ours = small(weight_decay=0.1)
+    twin = deepcopy(ours.learner)
+    ours.finish()
+    plain = torch.optim.AdamW(twin.learning(), weight_decay=0.1, fused=False, foreach=False)
+    losses = []
+    for i in range(21):
+        plain.param_groups[0]["lr"] = learning_rate(i, 5e-5, SHORT)
+        row = ours.streams[0].order.rows(i, i + 1)[0]
+        x, y = ours.streams[0].feed.x[row], ours.streams[0].feed.y[row]
+        loss = nn.functional.cross_entropy(twin.logits(0, x), y)
+        plain.zero_grad()
+        loss.backward()
+        plain.step()
+        losses.append(float(loss.detach()))
+    assert ours.progress.losses
+    ours_losses = torch.cat(ours.progress.losses)[:, 0]
+    torch.testing.assert_close(ours_losses, torch.tensor(losses), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_computes_in_halves_and_keeps_float32_weights(precision):
+    full, half = small(), small(precision=precision)
+    dtypes = []
+    half.learner.towers[0][4].register_forward_hook(lambda m, x, y: dtypes.append(y.dtype))
+    exact, rounded = full.finish(), half.finish()
+    assert set(dtypes) == {getattr(torch, precision)}
+    assert {p.dtype for p in half.learner.parameters()} == {torch.float32}
+    torch.testing.assert_close(rounded.losses[0], exact.losses[0], rtol=0.05, atol=0.05)
+    assert not torch.equal(rounded.losses, exact.losses)
+
+
+def test_text_encoders_may_have_a_rate_of_their_own():
+    made = {}
+    for rate in (None, 1e-2):
+        head = SharedHead(torch.ones(3, 6), None, [1.0, 1.0], learnable=False)
+        learner = Learner([convolutions(), nn.Linear(6, 6)], head, "evaluation")
+        optimizer = module._optimizer(learner, Tuning(5e-5, text_learning_rate=rate))
+        made[rate] = [(len(g["params"]), g["base"]) for g in optimizer.param_groups]
+    assert made == {None: [(6, 5e-5), (2, 5e-5)], 1e-2: [(6, 5e-5), (2, 1e-2)]}
+
+
+def test_a_compiled_backbone_is_called_in_the_place_of_the_plain_one(monkeypatch):
+    calls = []
+
+    def compiled(tower):
+        return lambda *x: calls.append(len(x[0])) or tower(*x)
+
+    plain, ours = small().finish(), small()
+    monkeypatch.setattr(torch, "compile", compiled)
+    ours.learner.compile_backbone()
+    assert_equal(ours.finish(), plain, 0)
+    assert calls[:3] == [4, 4, 2]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_memory_that_ends_is_one_clear_line(error):
+    def fail(*_):
+        raise error
+
+    training = small(micro_batch=3)
+    training.learner.towers[0].register_forward_hook(fail)
+    with pytest.raises(UserError, match="3 rows at once do not fit into the memory of cpu") as told:
+        training.finish()
+    assert told.value.hint.startswith("set micro_batch=1")
+
+
+def test_other_errors_are_not_dressed_up():
+    training = small()
+    training.learner.towers[0].register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        training.finish()
+
+
+# Going on
+
+
+def state(training):
+    return {name: value.clone() for name, value in training.learner.state().items()}
+
+
+def frozen(moment):
+    """A copy: a moment's tensors are those of the running training."""
+    return deepcopy(moment)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("mode", ["faithful", "corrected"])
+def test_a_resumed_training_equals_an_unbroken_one_to_the_bit(mode, precision):
+    """With dropout, BatchNorm, channels-last weights, from every evaluation."""
+    moments, unbroken = [], small(mode, precision=precision)
+    expected = unbroken.finish(save=lambda moment: moments.append(frozen(moment)))
+    assert [m.progress.iterations for m in moments] == [1, 6, 11, 16, 21]
+    for moment in moments:
+        again = small(mode, precision=precision)
+        result = again.finish(frozen(moment))
+        assert result.val_correct == expected.val_correct
+        assert (result.best_iteration, result.test_correct) == (
+            expected.best_iteration,
+            expected.test_correct,
+        )
+        assert torch.equal(result.last.head, expected.last.head)
+        for name, value in state(unbroken).items():
+            assert torch.equal(again.learner.state()[name], value), name
+
+
+def test_dropout_leaves_the_global_generator_alone():
+    training = small("corrected")
+    before = torch.get_rng_state()
+    training.finish()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_moment_of_another_model_is_refused():
+    moments = []
+    small().finish(save=moments.append)
+    with pytest.raises(KeyError, match="another model"):
+        pictured(rn50(), "faithful", SHORT).finish(moments[0])
+
+
+def test_waiting_is_told_from_training(monkeypatch):
+    """By a clock that stands still but for a feed that takes 2 s a batch and steps of 5 s."""
+    now = [0.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+
+    class Slow(Pictures):
+        def batches(self, rows):
+            for batch in super().batches(rows):
+                now[0] += 2
+                yield batch
+
+    training = small(schedule=Schedule(max_iterations=9, warmup_iterations=0, eval_every=9))
+    slow = Slow(8, 2)
+    training.streams = [Stream(slow, training.streams[0].order)]
+    step = training._step
+    training._step = lambda iteration: now.__setitem__(0, now[0] + 5) or step(iteration)
+    training.finish()
+    assert training.seconds == {"train": 9 * 5, "wait": 9 * 2}

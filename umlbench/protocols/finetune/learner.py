@@ -6,6 +6,7 @@ all of it, or adapters (LoRA) on its attention.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -128,12 +129,15 @@ def add_adapters(model: Any, rank: int, seed: int) -> None:
         raise UserError(what, "pip install 'umlbench[finetune]', or text_update: full") from error
     config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, bias="none")
     try:
-        inject_adapter_in_model(config, model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # GPT-2's transposed layers, which peft sees to itself
+            inject_adapter_in_model(config, model)
     except ValueError as error:
-        kind = getattr(model.config, "model_type", type(model).__name__)
-        what = f"peft knows no attention projections of a '{kind}' for text_update 'lora'"
+        what = f"peft knows no attention projections of a '{model.config.model_type}'"
         raise UserError(what, "choose text_update: full") from error
     stream = torch_stream("init", seed, layer="lora")
     for name, parameter in model.named_parameters():
+        if ADAPTER in name:
+            parameter.data = parameter.data.float()  # beside a frozen part in halves too
         if f"{ADAPTER}A" in name:
             parameter.data.copy_(linear_init(parameter.shape[0], parameter.shape[1], stream))
