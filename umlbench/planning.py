@@ -31,6 +31,7 @@ class Part:
     downloads: tuple[Download, ...] = ()  # weights that a run fetches before it begins
     features: tuple[FeatureCost, ...] = ()  # of the missing jobs
     reads: Reads = field(default_factory=Reads)  # what the missing jobs read
+    memory: int | None = None  # bytes that the largest missing job takes of its device, where known
 
     @property
     def trials(self) -> int:
@@ -106,9 +107,14 @@ def _part(recipe: Recipe, results: Path, context: Context, fresh: bool, limit: i
     done = set() if fresh else stored.done()
     todo = tuple(job for job in jobs if job.id not in done)
     reads = together(protocols.reads(recipe.protocol, job.settings) for job in todo)
-    features = tuple(extraction.costs(reads.features, replace(context, offline=True)))
+    here = replace(context, offline=True)
+    features = tuple(extraction.costs(reads.features, here))
     timed = _seconds_per_job(stored)
-    return Part(recipe, store, stored, jobs, todo, missing, timed, downloads, features, reads)
+    sizes = [protocols.memory(recipe.protocol, job.settings, here) for job in todo]
+    memory = max((size for size in sizes if size is not None), default=None)
+    return Part(
+        recipe, store, stored, jobs, todo, missing, timed, downloads, features, reads, memory
+    )
 
 
 def together(many: Iterable[Reads]) -> Reads:

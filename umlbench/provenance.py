@@ -18,6 +18,7 @@ PACKAGES = (
     "timm",
     "transformers",
     "open_clip_torch",
+    "peft",
 )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from umlbench.data.samples import Samples
 
 FORMAT = 1
+CHECKPOINTS = "checkpoints"
 SHARD_SIZE = 4096  # samples a file: the most that a kill costs
 
 State = Literal["done", "partial", "broken"]
@@ -114,7 +115,12 @@ def split_folder(root: Path, encoder: str, dataset: str, split: str) -> Path:
 
 def checkpoints(root: Path) -> Path:
     """The folder with a folder for every job that trains a backbone and has not ended."""
-    return root / "checkpoints"
+    return root / CHECKPOINTS
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder of the cache is that of a job."""
+    return folder.parent.name == CHECKPOINTS
 
 
 def safe(name: str) -> str:

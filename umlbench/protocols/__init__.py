@@ -10,6 +10,8 @@ A protocol is a module with
   (raises `MissingInput` where they are not on this machine);
 - `reads(settings) -> Reads` (optional), the same declared without looking: data sets, texts,
   weights and features, which are then listed, downloaded and extracted before any training;
+- `memory(settings, context) -> int | None` (optional), bytes that a job takes of its device, which
+  a plan then states;
 - `batch(job) -> str`, jobs with equal keys are trained together (the job's id: alone);
 - `WHOLE_BATCHES`, true where a figure's last digits depend on which jobs share its batch: the
   runner then passes a batch whole even if some of its jobs have a record, so that a resumed run
@@ -86,6 +88,12 @@ def reads(protocol: Protocol, settings: Closed) -> Reads:
 
     declared: Callable[[Closed], Reads] | None = getattr(protocol, "reads", None)
     return declared(settings) if declared else Reads()
+
+
+def memory(protocol: Protocol, settings: Closed, context: Context) -> int | None:
+    """The bytes that a job takes of its device, where its protocol can say."""
+    stated: Callable[[Closed, Context], int | None] | None = getattr(protocol, "memory", None)
+    return stated(settings, context) if stated else None
 
 
 def load(name: str) -> Protocol:

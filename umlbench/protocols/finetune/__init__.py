@@ -10,9 +10,10 @@ A job is trained alone, its grid points one after the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from umlbench.jobs import Context, Job, Outcome
 from umlbench.needs import Reads
@@ -22,6 +23,10 @@ from umlbench.protocols.linear_probe.sources import Sources
 from umlbench.protocols.linear_probe.sources import reads as what_it_reads
 from umlbench.schema import Closed
 
+if TYPE_CHECKING:
+    from umlbench.protocols.finetune.checkpoint import Checkpoint
+    from umlbench.protocols.finetune.training import Moment
+
 __all__ = [
     "DTYPE",
     "METRICS",
@@ -30,6 +35,7 @@ __all__ = [
     "Settings",
     "batch",
     "inputs",
+    "memory",
     "reads",
     "run",
 ]
@@ -38,6 +44,7 @@ VERSION = 1
 DTYPE = "float32"  # of the weights; `precision` in the settings is what is computed in
 WHOLE_BATCHES = False
 METRICS = linear_probe.METRICS
+SAY_EVERY = 30.0  # seconds between two lines of progress
 
 
 def inputs(settings: Closed, context: Context) -> dict[str, str]:
@@ -53,6 +60,13 @@ def reads(settings: Closed) -> Reads:
     return replace(found, features=tuple(texts))
 
 
+def memory(settings: Closed, context: Context) -> int | None:
+    """Bytes of the device for weights, gradients and moments; None while weights are not here."""
+    from umlbench.protocols.finetune.footprint import estimate
+
+    return estimate(cast(Settings, settings), context)
+
+
 def batch(job: Job) -> str:
     """A backbone is trained alone."""
     return job.id
@@ -66,12 +80,30 @@ def run(jobs: Sequence[Job], context: Context) -> Iterator[tuple[Job, Outcome]]:
 
     for job in jobs:
         with resumable(job, context) as checkpoint:
-            prepared = prepare(job, context)
+            prepared, note = prepare(job, context), _noting(job, checkpoint)
             for point in job.trials()[len(checkpoint.finished) :]:
                 training = prepared.training(point)
-                result = training.finish(checkpoint.moment, checkpoint.keep)
+                result = training.finish(checkpoint.moment, note)
                 checkpoint.end_trial(result, training.seconds)
             seconds = {**prepared.seconds, **checkpoint.seconds}
             results = checkpoint.finished
             yield job, selected(job, results, prepared.drawn, prepared.keys, seconds)
             checkpoint.clear()
+
+
+def _noting(job: Job, checkpoint: Checkpoint) -> Callable[[Moment], None]:
+    """Keeps every moment, and says now and then how far the job is."""
+    place = " ".join(f"{axis}={value}" for axis, value in job.cell.items())
+    name, trials = f"{job.recipe} {place} seed={job.seed}", len(job.trials())
+    total = cast(Settings, job.settings).max_iterations
+    said = time.monotonic()
+
+    def note(moment: Moment) -> None:
+        nonlocal said
+        checkpoint.keep(moment)
+        if time.monotonic() - said >= SAY_EVERY:
+            said, trial = time.monotonic(), len(checkpoint.finished) + 1
+            at = f"iteration {moment.progress.iterations} of at most {total}"
+            checkpoint.context.say(f"{name}: trial {trial} of {trials}, {at}")
+
+    return note

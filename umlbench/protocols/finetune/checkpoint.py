@@ -100,7 +100,7 @@ def resumable(job: Job, context: Context) -> Iterator[Checkpoint]:
 
     Where another process is at the same job, nothing is read or written.
     """
-    with locked(context.cache, f"checkpoint-{job.id}", wait=False) as held:
+    with locked(context.cache, job.id, wait=False) as held:
         yield (
             _load(checkpoints(context.cache) / job.id, context)
             if held
