@@ -13,7 +13,7 @@ from umlbench import paper, reporting
 from umlbench import recipe as recipes
 from umlbench.errors import unknown
 from umlbench.paper import PaperTable
-from umlbench.recipe import Recipe
+from umlbench.recipe import Bundle, Recipe
 from umlbench.records import Store
 
 
@@ -70,7 +70,7 @@ def items(results: Path) -> list[Item]:
 
 
 def _of_paper(table: PaperTable, has_recipe: bool, results: Path) -> Item:
-    done, jobs = _progress(recipes.load(table.id), results) if has_recipe else (0, 0)
+    done, jobs = _progress(recipes.bundle(table.id), results) if has_recipe else (0, 0)
     return Item(
         name=table.id,
         title=table.title,
@@ -85,7 +85,7 @@ def _of_paper(table: PaperTable, has_recipe: bool, results: Path) -> Item:
 
 def _of_recipe(name: str, results: Path) -> Item:
     bundle = recipes.bundle(name)
-    counts = [_progress(recipe, results) for recipe in bundle.recipes]
+    done, jobs = _progress(bundle, results)
     single = len(bundle.recipes) == 1
     family = bundle.recipes[0].file.protocol if single else "suite"
     return Item(
@@ -94,14 +94,15 @@ def _of_recipe(name: str, results: Path) -> Item:
         family=family.replace("_", " "),
         numbers=(),
         recipe=True,
-        jobs=sum(jobs for _, jobs in counts),
-        done=sum(done for done, _ in counts),
+        jobs=jobs,
+        done=done,
     )
 
 
-def _progress(recipe: Recipe, results: Path) -> tuple[int, int]:
-    report = reporting.build(recipe, Store(results, recipe.id).load())
-    return report.done, report.jobs
+def _progress(bundle: Bundle, results: Path) -> tuple[int, int]:
+    """Jobs with a figure, and all of them."""
+    reports = [reporting.build(one, Store(results, one.id).load()) for one in bundle.recipes]
+    return sum(report.done for report in reports), sum(report.jobs for report in reports)
 
 
 def _ranges(numbers: tuple[int, ...]) -> str:

@@ -428,8 +428,8 @@ def test_padding_and_order_change_rounding_only(root, language_models, kind):
 
 def test_begin_tokens_count_and_long_prompts_are_cut(root, language_models):
     encoder = encoders.load("llama", modality="text", root=root)
-    assert encoder._tokens(["cat"])[0][0] == 0
-    assert len(encoder._tokens(["cat " * 50])[0]) == 32
+    assert encoder.tokens(["cat"])[0][0] == 0
+    assert len(encoder.tokens(["cat " * 50])[0]) == 32
     with pytest.raises(UserError, match="no token in the prompt ''"):
         encoders.load("gpt2", modality="text", root=root).encode(["cat", ""])
     assert encoder.encode([]).shape == (0, 16)

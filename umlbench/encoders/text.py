@@ -27,7 +27,7 @@ from umlbench.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-    from umlbench.encoders import Encoder, Modality, Pooling, Setup
+    from umlbench.encoders import Dtype, Encoder, Modality, Pooling, Setup
 
 ENCODERS = ("bert", "roberta", "xlm-roberta", "deberta", "deberta-v2", "distilbert", "electra")
 DECODERS = ("llama", "mistral", "gpt2", "opt", "bloom")
@@ -125,16 +125,13 @@ class Transformer:
         }
 
     def encode(self, items: Sequence[Any], tick: Tick = no_tick) -> NDArray[np.float32]:
-        """(n, width) float32; a prompt beyond the model's length is cut, as in the release.
-
-        `UserError` names a prompt without any token.
-        """
+        """(n, width) float32; see `tokens`."""
         import torch
 
         if not len(items):
             return np.zeros((0, self.width), dtype=np.float32)
         model = self._model
-        tokens = self._tokens([str(item) for item in items])
+        tokens = self.tokens([str(item) for item in items])
         order = sorted(range(len(tokens)), key=lambda row: -len(tokens[row]))
 
         def rows(start: int, stop: int) -> torch.Tensor:
@@ -148,6 +145,12 @@ class Transformer:
 
     def _pooled(self, model: Any, tokens: list[list[int]]) -> torch.Tensor:
         """(batch, width) float32 on the CPU."""
+        ids, mask = (part.to(self.device) for part in self.padded(tokens))
+        hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return pool(hidden.float(), mask, self.pooling).cpu()
+
+    def padded(self, tokens: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token numbers and their mask (n, longest), int64 on the CPU, padded on the right."""
         import torch
 
         longest = max(len(one) for one in tokens)
@@ -156,16 +159,18 @@ class Transformer:
         for row, one in enumerate(tokens):
             ids[row, : len(one)] = torch.tensor(one)
             mask[row, : len(one)] = 1
-        ids, mask = ids.to(self.device), mask.to(self.device)
-        hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
-        return pool(hidden.float(), mask, self.pooling).cpu()
+        return ids, mask
 
-    def _tokens(self, prompts: list[str]) -> list[list[int]]:
+    def tokens(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Token numbers of each prompt; one beyond the model's length is cut, as in the release.
+
+        `UserError` names a prompt without any token.
+        """
         limit = self._tokenizer.model_max_length
         if limit > UNLIMITED:
             limit = self.config.get("max_position_embeddings") or self.config.get("n_positions")
         found: list[list[int]] = self._tokenizer(
-            prompts, truncation=limit is not None, max_length=limit, padding=False
+            list(prompts), truncation=limit is not None, max_length=limit, padding=False
         )["input_ids"]
         for prompt, tokens in zip(prompts, found, strict=True):
             if not tokens:
@@ -194,11 +199,22 @@ class Transformer:
             hint = "a tokenizer.model needs `pip install sentencepiece protobuf`"
             raise UserError(what, hint) from error
 
+    def trainable(self, dtype: Dtype) -> Any:
+        """A new model whose weights learn, on the device; no pooler is part of a vector."""
+        model = self._load(dtype)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("pooler" not in name)
+        return model
+
     @cached_property
     def _model(self) -> Any:
+        return self._load(self.dtype)
+
+    def _load(self, dtype: str) -> Any:
+        """Frozen, on the device."""
         kind = import_transformers().AutoModel
         # A pooler is no part of the last hidden states, and many checkpoints have none.
-        model = from_folder(kind, self.name, self.weights, self.dtype, spared="pooler")
+        model = from_folder(kind, self.name, self.weights, dtype, spared="pooler")
         return model.to(self.device)
 
 
