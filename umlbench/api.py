@@ -14,7 +14,9 @@ from umlbench import recipe as recipes
 from umlbench.deviations import Checked
 from umlbench.deviations import check as check_report
 from umlbench.errors import MissingInput, StorageError, UserError, unknown
+from umlbench.executors import Executor
 from umlbench.executors.local import LocalExecutor
+from umlbench.executors.ranks import RanksExecutor
 from umlbench.features import Entry
 from umlbench.jobs import Context, silent
 from umlbench.planning import Plan
@@ -25,7 +27,10 @@ from umlbench.render import FORMATS, check_format, plot, render
 from umlbench.reporting import Report
 from umlbench.running import Event, execute, extract
 
-EXECUTORS = ("local",)
+EXECUTORS: dict[str, Callable[[tuple[str, ...]], Executor]] = {
+    "local": LocalExecutor,
+    "ranks": RanksExecutor,
+}
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,8 @@ def run(
     """Run what is missing of a recipe or suite, store records, render its tables.
 
     Weights are downloaded and features extracted before the first training; `say` hears of both.
-    `workers` processes share a CPU (None: one per core); on GPUs there is one per device.
+    `workers` processes share a CPU (None: one per core); on GPUs there is one per device. The
+    executor `ranks` puts all of them to one fine-tuning after the other, `local` one job to each.
     Raises `MissingInput` before any training where data or weights are missing, and `StorageError`
     where records cannot be written.
     """
@@ -123,7 +129,7 @@ def run(
     if on_plan:
         on_plan(made_plan)
     listen = {"on_event": on_event} if on_event else {}
-    made = execute(made_plan, LocalExecutor(devices), context, **listen)
+    made = execute(made_plan, EXECUTORS[executor](devices), context, **listen)
     written = tuple(write(made_plan))
     return Ran(made_plan, tuple(made), written, time.monotonic() - started)
 
