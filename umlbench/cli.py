@@ -264,7 +264,12 @@ def run(
         ),
     ] = None,
     executor: Annotated[
-        str, typer.Option(metavar="NAME", envvar="UMLBENCH_EXECUTOR", help="Where jobs run: local.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            envvar="UMLBENCH_EXECUTOR",
+            help="local, or ranks: all devices at one fine-tuning.",
+        ),
     ] = "local",
     data: Data = None,
     offline: Offline = False,

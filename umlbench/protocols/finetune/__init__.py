@@ -43,6 +43,7 @@ __all__ = [
 VERSION = 1
 DTYPE = "float32"  # of the weights; `precision` in the settings is what is computed in
 WHOLE_BATCHES = False
+RANKS = True  # several processes may share a job (`executors.ranks`)
 SAY_EVERY = 30.0  # seconds between two lines of progress
 
 
@@ -75,12 +76,14 @@ def run(jobs: Sequence[Job], context: Context) -> Iterator[tuple[Job, Outcome]]:
     """Train every grid point of each job, from where a killed process left it, and select."""
     from umlbench.protocols.finetune.checkpoint import resumable
     from umlbench.protocols.finetune.prepared import prepare
+    from umlbench.protocols.finetune.ranks import joined
 
+    ranks = joined(context.device)
     for job in jobs:
-        with resumable(job, context) as checkpoint:
+        with resumable(job, context, ranks) as checkpoint:
             prepared, note = prepare(job, context), _noting(job, checkpoint)
             for point in job.trials()[len(checkpoint.finished) :]:
-                training = prepared.training(point)
+                training = prepared.training(point, ranks)
                 result = training.finish(checkpoint.moment, note)
                 checkpoint.end_trial(result, training.seconds)
             seconds = {**prepared.seconds, **checkpoint.seconds}

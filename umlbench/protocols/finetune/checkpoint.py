@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from umlbench.errors import StorageError
 from umlbench.features.files import disk, locked, write
 from umlbench.features.layout import checkpoints
 from umlbench.jobs import Context, Job
+from umlbench.protocols.finetune.ranks import ALONE, Ranks
 from umlbench.protocols.finetune.training import Moment
 from umlbench.sweep import TrialResult
 from umlbench.sweep.progress import Progress
@@ -95,17 +96,17 @@ class Checkpoint:
 
 
 @contextmanager
-def resumable(job: Job, context: Context) -> Iterator[Checkpoint]:
+def resumable(job: Job, context: Context, ranks: Ranks = ALONE) -> Iterator[Checkpoint]:
     """The checkpoint of a job: where an earlier process was killed, or an empty one.
 
-    Where another process is at the same job, nothing is read or written.
+    Where another process is at the same job, nothing is read or written. Of several that share a
+    job all read, and the first one writes.
     """
-    with locked(context.cache, job.id, wait=False) as held:
-        yield (
-            _load(checkpoints(context.cache) / job.id, context)
-            if held
-            else Checkpoint(None, context)
-        )
+    folder = checkpoints(context.cache) / job.id
+    with locked(context.cache, job.id, wait=False) if ranks.first else nullcontext(False) as held:
+        mine = ranks.agree(held)
+        found = _load(folder, context) if mine else Checkpoint(None, context)
+        yield found if ranks.first else replace(found, folder=None)
 
 
 def _load(folder: Path, context: Context) -> Checkpoint:

@@ -50,11 +50,15 @@ class Learner(nn.Module):
         """The parameters that are trained."""
         return (p for p in self.parameters() if p.requires_grad)
 
-    def state(self) -> dict[str, Tensor]:
-        """What training changes, by name: trained parameters and kept buffers. Not copied."""
-        parameters = {n: p.detach() for n, p in self.named_parameters() if p.requires_grad}
+    def statistics(self) -> dict[str, Tensor]:
+        """The buffers that belong to the weights, by name: those of BatchNorm."""
         kept = self.state_dict().keys()
-        return parameters | {n: b for n, b in self.named_buffers() if n in kept}
+        return {name: buffer for name, buffer in self.named_buffers() if name in kept}
+
+    def state(self) -> dict[str, Tensor]:
+        """What training changes, by name: trained parameters and statistics. Not copied."""
+        parameters = {n: p.detach() for n, p in self.named_parameters() if p.requires_grad}
+        return parameters | self.statistics()
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:

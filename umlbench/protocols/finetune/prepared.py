@@ -19,6 +19,7 @@ from umlbench.jobs import Context, Job
 from umlbench.models.head import SharedHead
 from umlbench.protocols.finetune.feeds import Feed, Photos, Prompts, Vectors, photos
 from umlbench.protocols.finetune.learner import Learner, Unit, text_tower
+from umlbench.protocols.finetune.ranks import ALONE, Ranks
 from umlbench.protocols.finetune.settings import Settings
 from umlbench.protocols.finetune.training import Stream, Training, Tuning
 from umlbench.protocols.linear_probe.prepared import (
@@ -56,7 +57,7 @@ class Prepared:
     drawn: str  # where the few-shot rows come from
     seconds: Mapping[str, float]
 
-    def training(self, at: Mapping[str, Scalar]) -> Training:
+    def training(self, at: Mapping[str, Scalar], ranks: Ranks = ALONE) -> Training:
         """The training of one grid point, from the pretrained weights on."""
         point = cast(Settings, self.job.settings.model_copy(update=at))
         seed = self.job.seed
@@ -74,7 +75,7 @@ class Prepared:
             point.micro_batch,
             seed,
         )
-        return Training(learner, streams, self.val, self.test, tuning, point.schedule)
+        return Training(learner, streams, self.val, self.test, tuning, point.schedule, ranks=ranks)
 
     def _text(self, point: Settings) -> Feed:
         if point.text_learns:

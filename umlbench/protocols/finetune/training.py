@@ -21,6 +21,7 @@ from umlbench.encoders.batches import is_out_of_memory
 from umlbench.errors import UserError
 from umlbench.protocols.finetune.feeds import Feed, Inputs
 from umlbench.protocols.finetune.learner import Learner
+from umlbench.protocols.finetune.ranks import ALONE, Ranks
 from umlbench.seeds import seed_for
 from umlbench.sweep import Keep, Order, Schedule, TrialResult, Weights, learning_rate
 from umlbench.sweep.progress import Progress, drawn
@@ -69,10 +70,13 @@ class Training:
     tuning: Tuning
     schedule: Schedule
     keep: Collection[Keep] = ()
+    ranks: Ranks = ALONE
     progress: Progress = field(default_factory=Progress)
     seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "wait": 0.0})
 
     def __post_init__(self) -> None:
+        for stream in self.streams:
+            self.ranks.check(stream.order.batch_size)
         self.device = self.learner.head.head.device
         self.optimizer = _optimizer(self.learner, self.tuning)
         half = self.tuning.precision == "float16"
@@ -129,7 +133,8 @@ class Training:
         spans = list(self._spans())
 
         def rows() -> Iterator[Tensor]:
-            return (row for span in spans for row in drawn(stream.order, stream.feed, span))
+            whole = (row for span in spans for row in drawn(stream.order, stream.feed, span))
+            return (self.ranks.part(row) for row in whole)
 
         batches = self._awaited(stream.feed.batches(rows()))
         for inputs, row in zip(batches, rows(), strict=True):
@@ -146,14 +151,20 @@ class Training:
             self._step(iteration)
         self.progress.iterations = span.stop
         if "losses" in self.keep:
-            self.progress.losses.append(torch.stack(losses).cpu())
+            stacked = torch.stack(losses)
+            self.ranks.add_up([stacked])
+            self.progress.losses.append(stacked.cpu())
 
     def _backward(self, modality: int, inputs: Inputs, labels: Tensor) -> Tensor:
-        """Add one modality's gradients, micro-batch by micro-batch; its mean loss, unweighted."""
-        weight, rows = self.streams[modality].weight, len(labels)
+        """Add one modality's gradients, micro-batch by micro-batch; its mean loss, unweighted.
+
+        The mean is over the rows of all ranks; here is this one's share of it.
+        """
+        stream = self.streams[modality]
+        weight, rows = stream.weight, stream.order.batch_size
         size = self.tuning.micro_batch or rows
         total = torch.zeros((), device=self.device, dtype=self.learner.head.head.dtype)
-        for start in range(0, rows, size):
+        for start in range(0, len(labels), size):
             part = slice(start, start + size)
             with self._autocast():
                 logits = self.learner.logits(modality, *(x[part] for x in inputs))
@@ -164,6 +175,10 @@ class Training:
 
     def _step(self, iteration: int) -> None:
         """One update, at the learning rate of `iteration`."""
+        self.ranks.add_up([p.grad for p in self.learner.learning() if p.grad is not None])
+        if self.learner.training:
+            statistics = self.learner.statistics().values()
+            self.ranks.average([one for one in statistics if one.is_floating_point()])
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(iteration, group["base"], self.schedule)
         self.scaler.step(self.optimizer)
@@ -185,7 +200,8 @@ class Training:
             yield
             return
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(seed_for("dropout", self.tuning.seed, iteration=iteration))
+            mine = {"rank": self.ranks.rank} if self.ranks.rank else {}
+            torch.manual_seed(seed_for("dropout", self.tuning.seed, iteration=iteration, **mine))
             yield
 
     # --- evaluation ---------------------------------------------------------------------------
@@ -201,13 +217,14 @@ class Training:
         """How many samples of the target the learner, now in evaluation mode, gets right."""
         self.learner.eval()
         size = self.tuning.micro_batch or self.streams[0].order.batch_size
-        rows = torch.split(torch.arange(len(feed)), size)
+        rows = torch.split(self.ranks.part(torch.arange(len(feed))), size)
         count = torch.zeros((), dtype=torch.int64, device=self.device)
         with torch.no_grad():
             for inputs, row in zip(self._awaited(feed.batches(rows)), rows, strict=True):
                 with self._autocast():
                     logits = self.learner.logits(0, *inputs)
                 count += (logits.argmax(1) == feed.y[row].to(self.device)).sum()
+        self.ranks.add_up([count])
         return int(count)
 
     def _weights(self) -> Weights:
