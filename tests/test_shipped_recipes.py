@@ -174,6 +174,7 @@ def test_fine_tuning_has_the_paper_s_rate_and_batch_and_the_released_rest(name):
     for cell in recipe.load(name).cells():
         settings = recipe.load(name).settings(cell)
         assert (settings.learning_rate, settings.batch_size) == (5e-5, 64)
+        assert settings.text_batch == 64 * cell.get("text_ratio", 1)
         assert (settings.weight_decay, settings.patience) == (0.0, 10)
         assert (settings.max_iterations, settings.eval_every) == (12800, 100)
         assert settings.mode == cell.get("mode", "faithful")

@@ -17,6 +17,7 @@ A protocol is a module with
 - `WHOLE_BATCHES`, true where a figure's last digits depend on which jobs share its batch: the
   runner then passes a batch whole even if some of its jobs have a record, so that a resumed run
   equals an unbroken one;
+- `RANKS` (optional), true where several processes may share one job (`executors.ranks`);
 - `run(jobs, context) -> Iterator[tuple[Job, Outcome]]`, which yields each job as it ends.
 
 Nothing above a function's body imports torch: listing and planning must stay quick.

@@ -87,6 +87,12 @@ def test_finished_trials_are_kept_without_tensors(tmp_path):
         assert one.moment.progress.iterations == 1
 
 
+def of_other_versions(folder):
+    state = json.loads((folder / "state.json").read_text())
+    state["versions"]["timm"] = "0.0.1"
+    (folder / "state.json").write_text(json.dumps(state))
+
+
 def cut(path):
     path.write_bytes(path.read_bytes()[:-1])
 
@@ -97,11 +103,12 @@ def cut(path):
         lambda folder: (folder / "0-now-101.safetensors").unlink(),
         lambda folder: cut(folder / "0-best-100.safetensors"),
         lambda folder: cut(folder / "state.json"),
+        of_other_versions,
         lambda folder: (folder / "state.json").write_text("[]"),
         lambda folder: (folder / "state.json").write_text(json.dumps({"finished": [{}]})),
     ],
 )
-def test_a_damaged_checkpoint_counts_for_nothing_and_says_so(tmp_path, damage):
+def test_a_damaged_or_foreign_checkpoint_counts_for_nothing_and_says_so(tmp_path, damage):
     said = []
     with resumable(JOB, context(tmp_path)) as one:
         one.keep(moment(100, 100))
@@ -109,7 +116,7 @@ def test_a_damaged_checkpoint_counts_for_nothing_and_says_so(tmp_path, damage):
     with resumable(JOB, context(tmp_path, said)) as one:
         assert (one.finished, one.moment) == ([], None)
         assert len(said) == 1
-        assert "cannot be read" in said[0]
+        assert "is of no use" in said[0]
         one.keep(moment(0, 0))
     assert files(tmp_path) == ["0-best-0.safetensors", "0-now-1.safetensors", "state.json"]
 

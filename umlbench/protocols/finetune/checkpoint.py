@@ -21,6 +21,7 @@ from umlbench.features.layout import checkpoints
 from umlbench.jobs import Context, Job
 from umlbench.protocols.finetune.ranks import ALONE, Ranks
 from umlbench.protocols.finetune.training import Moment
+from umlbench.provenance import versions
 from umlbench.sweep import TrialResult
 from umlbench.sweep.progress import Progress
 
@@ -79,8 +80,12 @@ class Checkpoint:
             return
         from safetensors.torch import save
 
-        finished = [_plain(one) for one in self.finished]
-        state = {"finished": finished, "seconds": self.seconds, "moment": moment}
+        state = {
+            "finished": [_plain(one) for one in self.finished],
+            "seconds": self.seconds,
+            "moment": moment,
+            "versions": versions(),
+        }
         kept = {STATE, *((moment["now"], moment["best"]) if moment else ())}
         try:
             with disk("write", self.folder):
@@ -110,17 +115,23 @@ def resumable(job: Job, context: Context, ranks: Ranks = ALONE) -> Iterator[Chec
 
 
 def _load(folder: Path, context: Context) -> Checkpoint:
-    """As far as an earlier process came; a checkpoint that cannot be read counts for nothing."""
+    """As far as an earlier process came.
+
+    A checkpoint that cannot be read counts for nothing, nor does one of other versions of the
+    libraries, whose weights may have other names and whose steps may round otherwise.
+    """
     from safetensors import SafetensorError
 
     if not (folder / STATE).is_file():
         return Checkpoint(folder, context)
     try:
         state = json.loads((folder / STATE).read_bytes())
+        if state["versions"] != versions():
+            raise ValueError("other versions of the libraries wrote it")
         finished = [_result(one) for one in state["finished"]]
         moment = _moment(folder, state["moment"]) if state["moment"] else None
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        context.say(f"the checkpoint of job {folder.name} cannot be read ({error}): it starts anew")
+        context.say(f"the checkpoint of job {folder.name} is of no use ({error}): it starts anew")
         return Checkpoint(folder, context)
     return Checkpoint(folder, context, finished, moment, state["seconds"])
 
