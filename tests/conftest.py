@@ -25,6 +25,14 @@ from umlbench.recipe.model import RecipeFile
 hand = handmade.hand
 
 
+@pytest.fixture(scope="session")
+def golden() -> Any:
+    """What the official code computes on small inputs."""
+    from golden_runs import Golden
+
+    return Golden.read()
+
+
 @pytest.fixture
 def toy_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
     """A plan with one job per act (see `toy_protocol`), numbered from 0, and seed."""

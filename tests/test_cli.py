@@ -167,7 +167,7 @@ def test_plan(umlbench):
     assert re.search(r"theory +3 +0 +3 +3 +not known yet", shown.out)
     found = json.loads(umlbench("plan", "theory", "--json").out)
     assert list(found) == ["id", "jobs", "todo", "missing", "parts", "features", "downloads"]
-    keys = ["recipe", "jobs", "todo", "trainings", "seconds", "problems"]
+    keys = ["recipe", "jobs", "todo", "trainings", "seconds", "memory", "problems"]
     assert [list(part) for part in found["parts"]] == [keys]
 
 

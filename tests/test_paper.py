@@ -195,7 +195,7 @@ def test_tables_that_print_the_same_experiment_agree():
     """Table 2 is tables 8 and 17; tables 27 and 28 repeat their cells at a ratio of 1."""
     t8, t17 = TABLES["table8"], TABLES["table17"]
     for at, number in TABLES["table2"].cells():
-        full = at["shots"] == -1
+        full = at["shots"] is None
         rest = {k: v for k, v in at.items() if k != "shots"}
         assert number == (t8.value(rest) if full else t17.value({**rest, "shots": at["shots"]}))
     for at, number in TABLES["table27"].cells():
@@ -235,7 +235,6 @@ def shared_numbers(name):
     """Every number of one file of ../shared/paper as {coordinates: number}, averages included."""
     ours = TABLES[paper.canonical(name)]
     data = yaml.safe_load((SHARED / f"{name}.yaml").read_text())
-    defaults = {"text_encoder": "none", "shots": -1}
     found = {}
     for row in data["rows"]:
         fields = {key: value for key, value in row.items() if value is not None}
@@ -243,7 +242,8 @@ def shared_numbers(name):
             fields |= {"method": "uml_init", "text_dataset": row["aux_text"] or "none"}
         if "modalities" in row:
             fields["modalities"] = "+".join(row["modalities"])
-        at = {a: fields.get(a, defaults.get(a)) for a in ours.axes if a != ours.columns}
+        fields["text_training"] = row.get("text_encoder", "none")
+        at = {a: fields.get(a) for a in ours.axes if a != ours.columns}
         values = row.get("values") or {key: row[key] for key in ours.axes[ours.columns]}
         for column, number in values.items():
             found[frozenset({**at, ours.columns: column}.items())] = number

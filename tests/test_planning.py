@@ -101,6 +101,22 @@ def test_missing_inputs_are_listed_once(
     assert plan.parts[0].jobs[0].spec_id == before[0].spec_id
 
 
+def test_memory_is_that_of_the_largest_missing_job(
+    toy_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def memory(settings: Closed, context: Context) -> int | None:
+        assert context.offline  # a plan opens no socket
+        return [10, None, 30][settings.number]  # type: ignore[attr-defined]
+
+    assert toy_plan("ok", "ok").parts[0].memory is None  # the protocol does not say
+    toy = sys.modules["umlbench.protocols.toy"]
+    monkeypatch.setattr(toy, "memory", memory, raising=False)
+    assert toy_plan("ok", "ok", "ok").parts[0].memory == 30
+    assert toy_plan("ok", "ok").parts[0].memory == 10
+    execute(toy_plan("ok"), LocalExecutor(), Context())
+    assert toy_plan("ok", "ok").parts[0].memory is None  # not known of the job that is left
+
+
 def test_trials_are_counted(tmp_path: Path) -> None:
     plan = planning.make(recipe.bundle("digits"), tmp_path, Context(), limit=3)
     part = plan.parts[0]

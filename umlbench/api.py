@@ -15,7 +15,9 @@ from umlbench import recipe as recipes
 from umlbench.deviations import Checked
 from umlbench.deviations import check as check_report
 from umlbench.errors import MissingInput, StorageError, UserError, unknown
+from umlbench.executors import Executor
 from umlbench.executors.local import LocalExecutor
+from umlbench.executors.ranks import RanksExecutor
 from umlbench.features import Entry
 from umlbench.heads import PLACES, Place, Shelf, StoredHead
 from umlbench.heads import find as find_head
@@ -31,7 +33,10 @@ from umlbench.render import FORMATS, check_format, figures, render
 from umlbench.reporting import Report
 from umlbench.running import Event, execute, extract
 
-EXECUTORS = ("local",)
+EXECUTORS: dict[str, Callable[[tuple[str, ...]], Executor]] = {
+    "local": LocalExecutor,
+    "ranks": RanksExecutor,
+}
 
 
 @dataclass(frozen=True)
@@ -111,8 +116,9 @@ def run(
     """Run what is missing of a recipe or suite, store records, render its tables.
 
     Weights are downloaded and features extracted before the first training; `say` hears of both.
-    `workers` processes share a CPU (None: one per core); on GPUs there is one per device. `heads`
-    keeps each job's selected head in that place; a job that is done without it runs again.
+    `workers` processes share a CPU (None: one per core); on GPUs there is one per device. The
+    executor `ranks` puts all of them to one fine-tuning after the other, `local` one job to each.
+    `heads` keeps each job's selected head in that place; a job that is done without it runs again.
     Cells whose data or weights are missing are left out (`Ran.plan.missing` names what they lack).
     Raises `MissingInput` before any training where that leaves nothing to run or a data set is
     broken, and `StorageError` where records cannot be written.
@@ -132,7 +138,7 @@ def run(
     if on_plan:
         on_plan(made_plan)
     listen = {"on_event": on_event} if on_event else {}
-    made = execute(made_plan, LocalExecutor(devices), context, **listen)
+    made = execute(made_plan, EXECUTORS[executor](devices), context, **listen)
     written = tuple(write(made_plan))
     seconds = time.monotonic() - started
     return Ran(made_plan, tuple(made), written, seconds, tuple(_kept(made_plan, context)))

@@ -265,7 +265,12 @@ def run(
         ),
     ] = None,
     executor: Annotated[
-        str, typer.Option(metavar="NAME", envvar="UMLBENCH_EXECUTOR", help="Where jobs run: local.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            envvar="UMLBENCH_EXECUTOR",
+            help="local, or ranks: all devices at one fine-tuning.",
+        ),
     ] = "local",
     data: Data = None,
     offline: Offline = False,
@@ -740,6 +745,7 @@ def _plan_json(made: Plan) -> dict[str, Any]:
                 "todo": len(part.todo),
                 "trainings": part.trials,
                 "seconds": part.seconds,
+                "memory": part.memory,
                 "problems": list(part.stored.problems),
             }
             for part in made.parts
@@ -771,6 +777,15 @@ def _print_plan(made: Plan) -> None:
     _print_features(made, console)
     _say(console, *(f"to download: {one}" for one in made.downloads))
     _say(console, *(f"missing: {line}" for line in made.missing), *problems)
+    sizes = {part.recipe.id: part.memory for part in made.parts if part.memory}
+    _say(
+        console,
+        *(
+            f"{name}: weights, gradients and moments take up to {size / 1e9:.2f} GB of a job's "
+            "device; activations come on top."
+            for name, size in sizes.items()
+        ),
+    )
     if any(part.todo and part.seconds is not None for part in made.parts):
         _say(console, "", "Times are for one worker, from earlier records of the recipe.")
 

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from umlbench.claims import Claim, Coords, Samples, Statement, Trend
 from umlbench.errors import UserError, unknown
 from umlbench.resources import folder
-from umlbench.schema import Closed, Scalar, located
+from umlbench.schema import Closed, Scalar, as_label, located
 from umlbench.schema.located import ProblemsError
 from umlbench.schema.wording import explain
 
@@ -168,7 +168,7 @@ class PaperTable(Closed):
 
     def label(self, axis: str, value: Scalar) -> str:
         """The printed name of a value of `axis` (or of "metric"); the value itself without one."""
-        return self.labels.get(axis, {}).get(value, str(value))
+        return self.labels.get(axis, {}).get(value, as_label(value))
 
     def printed(self, metric: str | None, coords: Coords) -> Samples:
         """The lookup of the paper's own numbers, for a claim's `judge`: one sample, or none."""

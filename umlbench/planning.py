@@ -35,6 +35,7 @@ class Part:
     headless: int = 0  # jobs of `todo` that have a figure and run again for their heads
     blocked: frozenset[str] = frozenset()  # ids of `todo` that lack what no download brings
     broken: tuple[str, ...] = ()  # of `missing`: what is here, but not as it must be
+    memory: int | None = None  # bytes that the largest missing job takes of its device, where known
 
     @property
     def trials(self) -> int:
@@ -133,8 +134,7 @@ def _part(recipe: Recipe, results: Path, context: Context, fresh: bool, limit: i
     done = set() if fresh else stored.done()
     headless = _without_head(recipe, store, done.intersection(unique), context)
     todo = tuple(job for job in jobs if job.id not in done - headless)
-    reads = _reads(recipe, todo)
-    features = tuple(extraction.costs(reads.features, replace(context, offline=True)))
+    reads, here = _reads(recipe, todo), replace(context, offline=True)
     return Part(
         recipe,
         store,
@@ -144,16 +144,23 @@ def _part(recipe: Recipe, results: Path, context: Context, fresh: bool, limit: i
         inputs.missing,
         _seconds_per_job(stored),
         inputs.downloads,
-        features,
-        reads,
+        features=tuple(extraction.costs(reads.features, here)),
+        reads=reads,
         headless=sum(job.id in headless for job in todo),
         blocked=frozenset(j.id for j in todo if j.settings.model_dump_json() in inputs.blocked),
         broken=inputs.broken,
+        memory=_memory(recipe, todo, here),
     )
 
 
 def _reads(recipe: Recipe, jobs: Iterable[Job]) -> Reads:
     return together(protocols.reads(recipe.protocol, job.settings) for job in jobs)
+
+
+def _memory(recipe: Recipe, jobs: Iterable[Job], here: Context) -> int | None:
+    """What the largest of the jobs takes of its device."""
+    sizes = [protocols.memory(recipe.protocol, job.settings, here) for job in jobs]
+    return max((size for size in sizes if size is not None), default=None)
 
 
 def _without_head(recipe: Recipe, store: Store, done: set[str], context: Context) -> set[str]:

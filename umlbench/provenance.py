@@ -19,6 +19,7 @@ PACKAGES = (
     "timm",
     "transformers",
     "open_clip_torch",
+    "peft",
 )
 
 

@@ -20,7 +20,7 @@ from umlbench.paper import PaperTable
 from umlbench.protocols import Metric
 from umlbench.recipe import Recipe
 from umlbench.records import Record, Stored
-from umlbench.schema import Scalar
+from umlbench.schema import Scalar, as_label
 from umlbench.stats import Interval, interval
 
 Coords = Mapping[str, Scalar]
@@ -264,7 +264,7 @@ class Report:
             return self.printed.label(axis, value)
         if axis == "fit" and self.derived:
             return FITS[str(value)].label
-        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        return as_label(value)
 
 
 def build(recipe: Recipe, stored: Stored) -> Report:

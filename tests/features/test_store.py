@@ -15,6 +15,7 @@ from umlbench import features
 from umlbench.data.samples import Samples
 from umlbench.errors import StorageError, UserError
 from umlbench.features import FeatureStore
+from umlbench.features.layout import checkpoints
 
 
 @dataclass
@@ -198,6 +199,22 @@ def test_prune_keeps_good_entries_and_counts_what_it_removes(store):
     get(store)
     assert len(features.prune(store.root, everything=True).entries) == 1
     assert features.entries(store.root) == []
+
+
+def test_the_checkpoint_of_a_job_counts_as_unfinished(store):
+    get(store)
+    folder = checkpoints(store.root) / "0123456789abcdef"
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text("{}")
+    [entry] = [one for one in features.entries(store.root) if one.state == "partial"]
+    assert (entry.encoder, entry.dataset, entry.split) == ("checkpoints", "", "")
+    assert (entry.key, entry.bytes) == (folder.name, 2)
+    assert features.verify(store.root) == []
+    with FileLock(store.root / ".locks" / f"{folder.name}.lock"):  # a running job has it
+        assert features.prune(store.root).entries == ()
+    assert [one.key for one in features.prune(store.root).entries] == [folder.name]
+    assert not folder.exists()
+    assert [one.state for one in features.entries(store.root)] == ["done"]
 
 
 def test_prune_leaves_an_entry_that_is_being_made(store):

@@ -1,38 +1,17 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from umlbench.models.head import linear_init
 from umlbench.sweep import Samples, Shuffled, Stream, Trial
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
-
-
-@dataclass(frozen=True)
-class Golden:
-    arrays: Any
-    plain: dict[str, Any]
-
-    def tensor(self, key: str) -> torch.Tensor:
-        return torch.from_numpy(self.arrays[key])
-
-    def samples(self, data: str, name: str) -> Samples:
-        return Samples(self.tensor(f"{data}/{name}_x"), self.tensor(f"{data}/{name}_y"))
-
-
-@pytest.fixture(scope="session")
-def golden() -> Golden:
-    arrays = dict(np.load(GOLDEN / "sweep.npz"))
-    return Golden(arrays, json.loads((GOLDEN / "sweep.json").read_text()))
 
 
 @pytest.fixture(scope="session")

@@ -4,39 +4,13 @@ from __future__ import annotations
 
 import json
 from functools import cache, partial
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from golden_runs import C7_EQUAL, CONFIGS, METHODS, losses_of, trial_of
 
-from umlbench.sweep import Replay, Schedule, Stream, Trial, TrialResult, engines, train
-
-METHODS = ("unimodal", "crossmodal_random", "crossmodal_zeroshot")
-CONFIGS = tuple(f"c{n}" for n in range(8))
-C7_EQUAL = {"unimodal": 301, "crossmodal_random": 36, "crossmodal_zeroshot": 52}
-
-
-def trial_of(golden, method: str, run: dict, data: str, batches: str) -> Trial:
-    size = run["bs"]
-    unimodal = method == "unimodal"
-    projection = None if unimodal else golden.tensor(f"A2_init/{method}__img_proj.weight")
-
-    def stream(name: str, order: str, **fields: Any) -> Stream:
-        rows = Replay(golden.tensor(f"{batches}/{order}_bs{size}"))
-        return Stream(golden.samples(data, name), rows, **fields)
-
-    return Trial(
-        target=stream("img_train", "img", projection=projection),
-        auxiliary=() if unimodal else (stream("text", "txt", weight=run["alpha"]),),
-        val=golden.samples(data, "val"),
-        test=golden.samples(data, "test"),
-        head=golden.tensor(f"A2_init/{method}__head.weight"),
-        learning_rate=run["lr"],
-        weight_decay=run["wd"],
-        learnable_scale=run["learnable_temp"],
-        cosine_iterations=run["sched_max_iter"],
-    )
+from umlbench.sweep import Schedule, TrialResult, engines, train
 
 
 @pytest.fixture(scope="module", params=engines("cpu"))
@@ -56,11 +30,6 @@ def replayed(golden, engine: str, method: str, dtype: torch.dtype) -> dict[str, 
     keep = ("losses", "val_loss", "best", "last")
     results = train(trials, Schedule(iterations=301), dtype=dtype, keep=keep, engine=engine)
     return dict(zip(CONFIGS, results, strict=True))
-
-
-def losses_of(arrays, prefix: str) -> np.ndarray:
-    names = [f"{prefix}__{m}_loss" for m in ("img", "txt")]
-    return np.stack([arrays[name] for name in names if name in arrays], 1)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -8,7 +8,8 @@ interpolation and crop, at 224 pixels too, so that the axis varies the transform
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import current_process
 from pathlib import Path
@@ -51,6 +52,52 @@ def clip_transform() -> Transform:
     return made
 
 
+@dataclass(frozen=True)
+class Halves:
+    """A transform in two: what is done to a picture, and what to its pixels.
+
+    The first half is slow, and its result is small: (3, h, w) uint8. `normalize` finishes whole
+    batches, on any device, to the values that the transform has.
+    """
+
+    steps: tuple[Callable[[Image], Image], ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, image: Image) -> torch.Tensor:
+        """The first half: (3, h, w) uint8."""
+        import numpy as np
+        import torch
+
+        for step in self.steps:
+            image = step(image)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The second half: (n, 3, h, w) uint8 to float32 in channels-last layout."""
+        import torch
+
+        mean, std = (
+            torch.tensor(v, dtype=torch.float32, device=pixels.device)[:, None, None]
+            for v in (self.mean, self.std)
+        )
+        x = pixels.to(torch.float32, memory_format=torch.channels_last)
+        return x.div_(255).sub_(mean).div_(std)
+
+
+def halves(transform: Transform) -> Halves:
+    """A transform of `clip_transform`, timm or open_clip in two; each ends in the same two steps.
+
+    Raises `TypeError` for one that does not end in ToTensor and Normalize.
+    """
+    found: list[Any] = list(getattr(transform, "transforms", (None, None)))
+    *steps, to_tensor, normalize = found
+    if not type(to_tensor).__name__.endswith("ToTensor") or not hasattr(normalize, "mean"):
+        raise TypeError(f"a transform without ToTensor and Normalize at its end: {transform}")
+    mean, std = ([float(v) for v in values] for values in (normalize.mean, normalize.std))
+    return Halves(tuple(steps), tuple(mean), tuple(std))
+
+
 def workers_for(device: str) -> int:
     """Decoding processes: beside a GPU every core but one, on the CPU few.
 
@@ -78,6 +125,21 @@ def load_batches(
     """
     loader = Loader("image", _decode, transform)
     return loader.batches(items, size=size, workers=workers, pin=pin)
+
+
+def load_rows(
+    items: Sequence[Any],
+    transform: Transform,
+    rows: Iterable[Sequence[int]],
+    *,
+    workers: int,
+    pin: bool,
+) -> Iterator[torch.Tensor]:
+    """One batch (len, 3, h, w) for each of `rows`, which are read ahead of what is asked for.
+
+    `UserError` names the broken images of the first batch that has any.
+    """
+    return Loader("image", _decode, transform).rows(items, rows, workers=workers, pin=pin)
 
 
 def fault(item: Any) -> str:

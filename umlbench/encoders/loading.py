@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,27 +35,50 @@ class Loader:
 
         All items are read even after a broken one; then `UserError` names every broken one.
         """
-        import torch
-        from torch.utils.data import DataLoader
-
-        read: Any = _Read(items, self)  # a data set by its shape
-        loader = DataLoader(
-            read,
-            batch_size=size,
-            num_workers=min(workers, -(-len(items) // size)),
-            collate_fn=_collate,
-            pin_memory=pin,
-            generator=torch.Generator(),  # else it would draw from the global one
-        )
+        rows = [range(start, min(start + size, len(items))) for start in range(0, len(items), size)]
         broken: list[str] = []
-        for batch, faults in loader:
+        for batch, faults in self._read(items, rows, min(workers, len(rows)), pin):
             broken += faults
             if not broken:
                 yield batch
         if broken:
-            more = f" and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
-            what = f"{len(broken)} broken {self.what}(s): {'; '.join(broken[:SHOWN])}{more}"
-            raise UserError(what, "replace these files, or take the data set from its source again")
+            raise self._broken(broken)
+
+    def rows(
+        self, items: Sequence[Any], rows: Iterable[Sequence[int]], *, workers: int, pin: bool
+    ) -> Iterator[torch.Tensor]:
+        """One batch for each of `rows`, which are read ahead of what is asked for.
+
+        `UserError` names the broken items of the first batch that has any.
+        """
+        for batch, faults in self._read(items, rows, workers, pin):
+            if faults:
+                raise self._broken(faults)
+            yield batch
+
+    def _read(
+        self, items: Sequence[Any], rows: Iterable[Sequence[int]], workers: int, pin: bool
+    ) -> Iterator[tuple[torch.Tensor, list[str]]]:
+        """Per batch its tensor, and what is wrong with the items that it lacks."""
+        import torch
+        from torch.utils.data import DataLoader
+
+        read: Any = _Read(items, self)  # a data set by its shape
+        sampler: Any = rows
+        loader = DataLoader(
+            read,
+            batch_sampler=sampler,
+            num_workers=workers,
+            collate_fn=_collate,
+            pin_memory=pin,
+            generator=torch.Generator(),  # else it would draw from the global one
+        )
+        yield from loader
+
+    def _broken(self, faults: Sequence[str]) -> UserError:
+        more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        what = f"{len(faults)} broken {self.what}(s): {'; '.join(faults[:SHOWN])}{more}"
+        return UserError(what, "replace these files, or take the data set from its source again")
 
 
 @dataclass(frozen=True)

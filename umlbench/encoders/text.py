@@ -27,7 +27,7 @@ from umlbench.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-    from umlbench.encoders import Encoder, Modality, Pooling, Setup
+    from umlbench.encoders import Dtype, Encoder, Modality, Pooling, Setup
 
 ENCODERS = ("bert", "roberta", "xlm-roberta", "deberta", "deberta-v2", "distilbert", "electra")
 DECODERS = ("llama", "mistral", "gpt2", "opt", "bloom")
@@ -126,10 +126,7 @@ class Transformer:
         }
 
     def encode(self, items: Sequence[Any], tick: Tick = no_tick) -> NDArray[np.float32]:
-        """(n, width) float32; a prompt beyond the model's length is cut, as in the release.
-
-        `UserError` names a prompt without any token.
-        """
+        """(n, width) float32; see `tokens`."""
         import torch
 
         if not len(items):
@@ -160,6 +157,12 @@ class Transformer:
 
     def _hidden(self, tokens: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """The last hidden states of a batch, and its attention mask."""
+        ids, mask = (part.to(self.device) for part in self.padded(tokens))
+        hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return hidden.float(), mask
+
+    def padded(self, tokens: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token numbers and their mask (n, longest), int64 on the CPU, padded on the right."""
         import torch
 
         longest = max(len(one) for one in tokens)
@@ -168,9 +171,7 @@ class Transformer:
         for row, one in enumerate(tokens):
             ids[row, : len(one)] = torch.tensor(one)
             mask[row, : len(one)] = 1
-        ids, mask = ids.to(self.device), mask.to(self.device)
-        hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
-        return hidden.float(), mask
+        return ids, mask
 
     def token_ids(self, items: Sequence[Any]) -> list[list[int]]:
         """Of each prompt, cut at the model's length; `UserError` names one without any token."""
@@ -208,11 +209,22 @@ class Transformer:
             hint = "a tokenizer.model needs `pip install sentencepiece protobuf`"
             raise UserError(what, hint) from error
 
+    def trainable(self, dtype: Dtype) -> Any:
+        """A new model whose weights learn, on the device; no pooler is part of a vector."""
+        model = self._load(dtype)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("pooler" not in name)
+        return model
+
     @cached_property
     def _model(self) -> Any:
+        return self._load(self.dtype)
+
+    def _load(self, dtype: str) -> Any:
+        """Frozen, on the device."""
         kind = import_transformers().AutoModel
         # A pooler is no part of the last hidden states, and many checkpoints have none.
-        model = from_folder(kind, self.name, self.weights, self.dtype, spared="pooler")
+        model = from_folder(kind, self.name, self.weights, dtype, spared="pooler")
         return model.to(self.device)
 
 

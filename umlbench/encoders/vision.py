@@ -114,15 +114,26 @@ class Vision:
         for block in self.batches.run(len(pixels), rows, tick):
             yield block.numpy()
 
+    def trainable(self) -> Any:
+        """A new model whose weights learn: float32, on the device, in training mode."""
+        return self._load("float32").train()
+
+    @cached_property
+    def halves(self) -> images.Halves:
+        """The transform in two: what is done to a photo once, and what to every batch."""
+        return images.halves(self._transform)
+
     @cached_property
     def _model(self) -> Any:
+        return self._load(self.dtype).eval().requires_grad_(False)
+
+    def _load(self, dtype: str) -> Any:
         import torch
 
         with quiet():
             model = self.build_model()
-        model = model.eval().requires_grad_(False).to(self.device, getattr(torch, self.dtype))
         # On a CPU, MobileNetV2's depthwise convolutions take ten times as long in the usual layout.
-        return model.to(memory_format=torch.channels_last)
+        return model.to(self.device, getattr(torch, dtype), memory_format=torch.channels_last)
 
     @cached_property
     def _transform(self) -> images.Transform:

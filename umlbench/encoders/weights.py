@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -217,17 +218,29 @@ class Weights:
 
     def faults(self) -> Iterator[str]:
         """Each file that is not what it should be, and why: `FILE: what`; reads every byte once."""
+        for file in self._files():
+            what = download.fault(file) or _torn(file)
+            if what:
+                yield f"{file}: {what}"
+
+    def parameters(self, prefix: str = "") -> int | None:
+        """How many numbers the tensors named `prefix...` have; None where no file here says.
+
+        Only safetensors files say, in their first bytes.
+        """
+        headers = [_header(file) for file in self._files() if file.suffix == ".safetensors"]
+        tensors = [t for h in headers for name, t in h.items() if name.startswith(prefix)]
+        return sum(prod(tensor["shape"]) for tensor in tensors) if tensors else None
+
+    def _files(self) -> list[Path]:
+        """All that is on this machine of them."""
         if self.path is not None:
-            files = [self.path] if self.path.is_file() else sorted(self.path.iterdir())
+            found = [self.path] if self.path.is_file() else sorted(self.path.iterdir())
         else:
             names = ("config.json", *(f"{stem}{suffix}" for stem in STEMS for suffix in SUFFIXES))
-            found = [path for name in names if (path := _cached(self.repo, name, self.commit))]
-            files = sorted({file for path in found for file in path.parent.iterdir()})
-        for file in files:
-            if file.is_file():
-                what = download.fault(file) or _torn(file)
-                if what:
-                    yield f"{file}: {what}"
+            some = [path for name in names if (path := _cached(self.repo, name, self.commit))]
+            found = sorted({file for path in some for file in path.parent.iterdir()})
+        return [file for file in found if file.is_file()]
 
     def config(self) -> dict[str, Any]:
         """The folder's `config.json`, without its weights."""
@@ -362,11 +375,9 @@ def _torn(path: Path) -> str:
     if path.suffix != ".safetensors":
         return _torn_archive(path)
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, MOST_HEADER)))
-        ends = [one["data_offsets"][1] for name, one in header.items() if name != "__metadata__"]
-        expected = 8 + length + max(ends, default=0)
+        header = _header(path)
+        ends = [one["data_offsets"][1] for one in header.values()]
+        expected = _header_end(path) + max(ends, default=0)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         return f"is no safetensors file ({type(error).__name__})"
     size = path.stat().st_size
@@ -378,6 +389,21 @@ def _torn_archive(path: Path) -> str:
     with path.open("rb") as file:
         begun = file.read(4) == b"PK\x03\x04"
     return "is no whole archive" if begun and not zipfile.is_zipfile(path) else ""
+
+
+def _header_end(path: Path) -> int:
+    """Where the tensors of a safetensors file begin."""
+    with path.open("rb") as file:
+        return 8 + int.from_bytes(file.read(8), "little")
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """The tensors of a safetensors file by name: dtype, shape and place."""
+    length = _header_end(path) - 8
+    with path.open("rb") as file:
+        file.seek(8)
+        found: dict[str, Any] = json.loads(file.read(min(length, MOST_HEADER)))
+    return {name: tensor for name, tensor in found.items() if name != "__metadata__"}
 
 
 def absent(name: str, looked: Sequence[str], fetch: Download | None = None) -> MissingWeights:

@@ -46,8 +46,8 @@ class LocalExecutor:
     def _shared_out(
         self, groups: Sequence[Sequence[Job]], context: Context
     ) -> Generator[Result, None, None]:
-        waiting = deque(_Task(list(group)) for group in groups)
-        workers = [_Worker(device, context) for device in self.devices[: len(groups)]]
+        waiting = deque(Task(list(group)) for group in groups)
+        workers = [Worker(device, context) for device in self.devices[: len(groups)]]
         try:
             while waiting or any(worker.task for worker in workers):
                 for worker in workers:
@@ -64,7 +64,7 @@ class LocalExecutor:
 
 
 @dataclass
-class _Task:
+class Task:
     """A group, which of its jobs have a result, and how often it has been given out."""
 
     jobs: list[Job]
@@ -76,7 +76,7 @@ class _Task:
         """The jobs without a result."""
         return [job for job in self.jobs if job.id not in self.done]
 
-    def again(self) -> list[_Task]:
+    def again(self) -> list[Task]:
         """What to do after its worker died; empty where nothing more is tried.
 
         The group stays whole as long as it can, for the sake of the figures' last digits; then its
@@ -85,17 +85,17 @@ class _Task:
         if self.attempts < ATTEMPTS:
             return [self]
         if len(self.jobs) > 1:
-            return [_Task([job], ATTEMPTS - 1) for job in self.left]
+            return [Task([job], ATTEMPTS - 1) for job in self.left]
         return []
 
 
-class _Worker:
+class Worker:
     """One process on one device, the pipe to it, and the task it is at."""
 
     def __init__(self, device: str, context: Context) -> None:
         # `say` stays here: what it closes over need not fit through a pipe.
         self.context = replace(context, device=device, say=silent)
-        self.task: _Task | None = None
+        self.task: Task | None = None
         self._start()
 
     def _start(self) -> None:
@@ -106,14 +106,14 @@ class _Worker:
             self.process.start()
         theirs.close()
 
-    def take(self, task: _Task) -> None:
+    def take(self, task: Task) -> None:
         """Give it a task."""
         task.attempts += 1
         self.task = task
         with suppress(OSError):  # it has died: the pipe's end will say so
             self.pipe.send(task.jobs)
 
-    def progress(self, waiting: deque[_Task]) -> Iterator[Result]:
+    def progress(self, waiting: deque[Task]) -> Iterator[Result]:
         """The next message of the worker: a result, the end of its task, or its own end.
 
         Raises `RuntimeError` where it has no task.
@@ -131,7 +131,7 @@ class _Worker:
             self.task.done.add(result.job.id)
             yield result
 
-    def _died(self, task: _Task, waiting: deque[_Task]) -> Iterator[Result]:
+    def _died(self, task: Task, waiting: deque[Task]) -> Iterator[Result]:
         self.process.join(1)  # its own exit code rather than that of `stop`
         self.stop()
         code = self.process.exitcode

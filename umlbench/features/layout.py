@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from umlbench.data.samples import Samples
 
 FORMAT = 1
+CHECKPOINTS = "checkpoints"
 SHARD_SIZE = 4096  # samples a file: the most that a kill costs
 TOKEN_SHARD_SIZE = 256  # the same where samples have several rows: 202 MB of 257 x 768 a photo
 
@@ -127,6 +128,16 @@ def default_root() -> Path:
 def split_folder(root: Path, encoder: str, dataset: str, split: str) -> Path:
     """The folder that holds every entry of one split as one encoder sees it."""
     return root / safe(encoder) / f"{safe(dataset)}-{safe(split).replace('-', '_')}"
+
+
+def checkpoints(root: Path) -> Path:
+    """The folder with a folder for every job that trains a backbone and has not ended."""
+    return root / CHECKPOINTS
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder of the cache is that of a job."""
+    return folder.parent.name == CHECKPOINTS
 
 
 def safe(name: str) -> str:

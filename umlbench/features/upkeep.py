@@ -11,7 +11,14 @@ from pathlib import Path
 
 from umlbench.errors import StorageError
 from umlbench.features.files import disk, locked, sha256
-from umlbench.features.layout import Entry, Meta, Shard, read_meta
+from umlbench.features.layout import (
+    Entry,
+    Meta,
+    Shard,
+    checkpoints,
+    is_checkpoint,
+    read_meta,
+)
 
 
 @dataclass(frozen=True)
@@ -79,12 +86,17 @@ def prune(
 
 
 def entry(folder: Path, *, deep: bool = False) -> Entry:
-    """What one entry's folder holds; contents are checked where `deep`."""
+    """What one entry's folder holds; contents are checked where `deep`.
+
+    The checkpoint of a job counts as one that is not finished, without a data set.
+    """
     dataset, _, split = folder.parent.name.rpartition("-")
     with disk("read", folder):
         files = [path.stat() for path in folder.iterdir()]
         touched = datetime.fromtimestamp(folder.stat().st_mtime, timezone.utc)
     names = (folder.parent.parent.name, dataset, split, folder.name)
+    if is_checkpoint(folder):
+        names = (folder.parent.name, "", "", folder.name)
     size = sum(file.st_size for file in files)
     if not (folder / "meta.json").exists():
         return Entry(folder, *names, "partial", size, touched)
@@ -109,8 +121,9 @@ def problems(folder: Path, *, deep: bool) -> list[tuple[str, str]]:
 
 def _folders(root: Path) -> list[Path]:
     with disk("read", root):
-        found = root.glob("*/*/*")
-        return sorted(f for f in found if re.fullmatch(r"[0-9a-f]{32}", f.name) and f.is_dir())
+        found = [f for f in root.glob("*/*/*") if re.fullmatch(r"[0-9a-f]{32}", f.name)]
+        found += checkpoints(root).glob("*")
+        return sorted(f for f in found if f.is_dir())
 
 
 def _shard_fault(folder: Path, shard: Shard, deep: bool) -> str:

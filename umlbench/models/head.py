@@ -43,7 +43,7 @@ def zero_shot_weights(x: Tensor, y: Tensor, classes: int) -> Tensor:
 
 
 class SharedHead(nn.Module):
-    """One trial of `umlbench.sweep` as a plain module: the readable form, used as its yardstick.
+    """One trial of `umlbench.sweep` as a plain module: its yardstick, and the head of fine-tuning.
 
     Modality m has the projection (T, D_m) at its place in `projections`, or None and width T
     itself. The target comes first.
@@ -64,7 +64,11 @@ class SharedHead(nn.Module):
 
     def forward(self, *batches: Tensor) -> list[Tensor]:
         """Logits (B_m, C) of every modality's batch (B_m, D_m)."""
-        inputs = [
-            x if p is None else x @ p.T for x, p in zip(batches, self.projections, strict=True)
-        ]
-        return [x @ self.head.T * s for x, s in zip(inputs, self.scales, strict=True)]
+        numbered = zip(range(len(self.projections)), batches, strict=True)
+        return [self.logits(x, modality) for modality, x in numbered]
+
+    def logits(self, x: Tensor, modality: int) -> Tensor:
+        """Logits (B, C) of a batch (B, D_m) of one modality alone; 0 is the target."""
+        projection = self.projections[modality]
+        shared = x if projection is None else x @ projection.T
+        return shared @ self.head.T * self.scales[modality]

@@ -11,10 +11,13 @@ A protocol is a module with
 - `reads(settings) -> Reads` (optional), the same declared without looking: data sets, texts,
   weights and features, which are then listed, downloaded and extracted before any training;
 - `HEADS` (optional), true where `Context.heads` makes its outcomes bring the selected head;
+- `memory(settings, context) -> int | None` (optional), bytes that a job takes of its device, which
+  a plan then states;
 - `batch(job) -> str`, jobs with equal keys are trained together (the job's id: alone);
 - `WHOLE_BATCHES`, true where a figure's last digits depend on which jobs share its batch: the
   runner then passes a batch whole even if some of its jobs have a record, so that a resumed run
   equals an unbroken one;
+- `RANKS` (optional), true where several processes may share one job (`executors.ranks`);
 - `run(jobs, context) -> Iterator[tuple[Job, Outcome]]`, which yields each job as it ends.
 
 Nothing above a function's body imports torch: listing and planning must stay quick.
@@ -36,7 +39,7 @@ from umlbench.schema import Closed
 if TYPE_CHECKING:
     from umlbench.needs import Reads
 
-NAMES = ("gaussian", "linear_probe", "self_supervised", "theory")
+NAMES = ("finetune", "gaussian", "linear_probe", "self_supervised", "theory")
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,12 @@ def reads(protocol: Protocol, settings: Closed) -> Reads:
 def keeps_heads(protocol: Protocol) -> bool:
     """Whether its jobs leave heads that can be stored."""
     return bool(getattr(protocol, "HEADS", False))
+
+
+def memory(protocol: Protocol, settings: Closed, context: Context) -> int | None:
+    """The bytes that a job takes of its device, where its protocol can say."""
+    stated: Callable[[Closed, Context], int | None] | None = getattr(protocol, "memory", None)
+    return stated(settings, context) if stated else None
 
 
 def load(name: str) -> Protocol:

@@ -118,7 +118,7 @@ def copy(name: str, target: Path, *, force: bool = False) -> None:
     source = find(name)
     recipe = read(source, []).data  # raises where there is nothing to copy
     mine = f"id: {dump_scalar(target.stem)}"
-    if "paper" not in recipe and recipe.get("id") in paper_names():
+    if recipe.keys().isdisjoint({"paper", "runs"}) and recipe.get("id") in paper_names():
         mine += f"\npaper: {recipe['id']}"
     text = source.read_text(encoding="utf-8")
     try:

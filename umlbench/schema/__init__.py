@@ -12,6 +12,13 @@ from pydantic import BaseModel, ConfigDict
 Scalar = str | int | float | bool | None
 
 
+def as_label(value: Scalar) -> str:
+    """A value of an axis that has no label: null means all of them, and 1.0 is 1."""
+    if value is None:
+        return "all"
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 class Closed(BaseModel):
     """Unknown keys and silent conversions (text for a number) are errors; instances are frozen."""
 

@@ -208,7 +208,7 @@ class _Training:
         test = self._logits(self.trial.test, self.best)
         correct = self._correct(test, self.trial.test)
         best, last = (self._unpacked(weights) for weights in (self.best, self._weights()))
-        return self.progress.result(self.trial, "fused", correct, self.keep, best, last)
+        return self.progress.result(self.trial.sizes, "fused", correct, self.keep, best, last)
 
     def _weights(self) -> list[Array]:
         work = self.work

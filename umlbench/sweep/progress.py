@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sized
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from umlbench.errors import UserError
 from umlbench.sweep.order import Order
-from umlbench.sweep.trial import Engine, Samples, Trial, TrialResult, Weights
+from umlbench.sweep.trial import TrainedBy, TrialResult, Weights
 
 Keep = Literal["losses", "val_loss", "best", "last"]
 
@@ -42,20 +42,20 @@ class Progress:
 
     def result(
         self,
-        trial: Trial,
-        engine: Engine,
+        sizes: tuple[int, int],
+        engine: TrainedBy,
         test_correct: int,
         keep: Collection[Keep],
         best: Weights | None,
         last: Weights | None,
     ) -> TrialResult:
-        """The trial's end."""
+        """The trial's end; `sizes` are those of the validation and the test set."""
         return TrialResult(
             best_iteration=self.best_iteration,
             val_correct=tuple(self.val_correct),
-            val_size=len(trial.val),
+            val_size=sizes[0],
             test_correct=test_correct,
-            test_size=len(trial.test),
+            test_size=sizes[1],
             iterations=self.iterations,
             stop_iteration=self.stop_iteration,
             engine=engine,
@@ -66,7 +66,7 @@ class Progress:
         )
 
 
-def drawn(order: Order, samples: Samples, span: range) -> Tensor:
+def drawn(order: Order, samples: Sized, span: range) -> Tensor:
     """Sample numbers (iterations, B) of the batches in `span`; raises UserError past the set."""
     rows = order.rows(span.start, span.stop)
     low, high = int(rows.min()), int(rows.max())

@@ -260,4 +260,4 @@ class _Run:
         trial, best = self.trials[number], self.best[number]
         correct = int(self._correct(self._logits(best, trial.test), trial.test))
         progress, last = self.progress[number], self.last.get(number)
-        return progress.result(trial, "stacked", correct, self.keep, best, last)
+        return progress.result(trial.sizes, "stacked", correct, self.keep, best, last)

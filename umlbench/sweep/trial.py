@@ -12,6 +12,7 @@ from umlbench.errors import UserError
 from umlbench.sweep.order import Order
 
 Engine = Literal["fused", "stacked"]
+TrainedBy = Literal["fused", "stacked", "autograd"]  # the last where a backbone learns
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +80,11 @@ class Trial:
         return (self.target, *self.auxiliary)
 
     @property
+    def sizes(self) -> tuple[int, int]:
+        """Rows of the validation and of the test set."""
+        return len(self.val), len(self.test)
+
+    @property
     def batch_sizes(self) -> tuple[int, ...]:
         """Batch size of every modality."""
         return tuple(stream.order.batch_size for stream in self.streams)
@@ -111,7 +117,7 @@ class TrialResult:
     test_size: int
     iterations: int
     stop_iteration: int | None
-    engine: Engine
+    engine: TrainedBy
     losses: Tensor | None = None  # (iterations, M), before each step, without the loss weights
     val_loss: tuple[float, ...] | None = None  # mean of the means over batches, as the paper's code
     best: Weights | None = None

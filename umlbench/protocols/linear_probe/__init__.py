@@ -10,27 +10,27 @@ their initial weights at one seed; every grid point starts from the same streams
 code seeds once for the whole grid.
 
 `settings` is what a recipe may say, `sources` finds data and encoders, `prepared` makes trials,
-`training` trains them and keeps the selected heads, `measures` asks more of these.
+`outcome` selects among them, `training` trains them and keeps the selected heads, `measures` asks
+more of these. Fine-tuning (`protocols.finetune`) shares all but the last two.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from umlbench.jobs import Context, Job, Outcome
 from umlbench.needs import Reads
 from umlbench.protocols import Metric
-from umlbench.protocols.linear_probe import measures
-from umlbench.protocols.linear_probe.measures import Measured
+from umlbench.protocols.linear_probe import measures, outcome
 from umlbench.protocols.linear_probe.prepared import Prepared, Reader, prepare
 from umlbench.protocols.linear_probe.settings import Settings
 from umlbench.protocols.linear_probe.sources import Sources
 from umlbench.protocols.linear_probe.sources import reads as what_it_reads
-from umlbench.protocols.linear_probe.training import choose, head, train
-from umlbench.schema import Closed, Scalar
+from umlbench.protocols.linear_probe.training import head, train
+from umlbench.schema import Closed
 from umlbench.seeds import digest
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ HEADS = True  # with `Context.heads`, outcomes bring the selected head
 WHOLE_BATCHES = False  # a trial computes the same bits in any stack (umlbench.sweep)
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric("Test accuracy", "percent", higher_is_better=True),
-    "val_accuracy": Metric("Validation accuracy", "percent", higher_is_better=True),
+    **outcome.METRICS,
     "text_words": Metric("Words a sentence", "words", higher_is_better=True),
     **measures.METRICS,
 }
@@ -91,43 +90,29 @@ def run(jobs: Sequence[Job], context: Context) -> Iterator[tuple[Job, Outcome]]:
         "train": (time.perf_counter() - extracted) / len(jobs),
     }
     for one, results in zip(prepared, trained, strict=True):
-        outcome = _outcome(one, results, seconds, reader)
-        yield one.job, outcome if context.heads else replace(outcome, head=None)
+        found = _outcome(one, results, seconds, reader)
+        yield one.job, found if context.heads else replace(found, head=None)
 
 
 def _outcome(
     one: Prepared, results: list[TrialResult], seconds: dict[str, float], reader: Reader
 ) -> Outcome:
-    val = [100 * result.best_val_accuracy for result in results]
-    test = [100 * result.test_accuracy for result in results]
-    chosen = choose(one.job, results)
-    best = results[chosen.index]
-    point: Mapping[str, Scalar] = one.job.trials()[chosen.index]
+    """What selection leaves, and the head that it selects with what is measured of it."""
+    found = outcome.selected(one.job, results, one.drawn, one.keys, seconds)
+    words = {} if one.text_words is None else {"text_words": one.text_words}
+    found = replace(found, metrics={**found.metrics, **words})
+    index = outcome.choose(one.job, results).index
+    best = results[index].best
+    if best is None:
+        return found
     started = time.perf_counter()
-    made = head(one, best.best) if best.best else None
-    more = measures.measure(one, made, point, test[chosen.index], reader) if made else Measured()
-    return Outcome(
-        metrics={
-            "accuracy": test[chosen.index],
-            "val_accuracy": val[chosen.index],
-            **({} if one.text_words is None else {"text_words": one.text_words}),
-            **more.metrics,
-        },
+    made = head(one, best)
+    more = measures.measure(one, made, one.job.trials()[index], found.metrics["accuracy"], reader)
+    return replace(
+        found,
+        metrics={**found.metrics, **more.metrics},
         curves=tuple(more.curves),
-        selection={
-            **point,
-            "trial": chosen.index,
-            "best_iteration": best.best_iteration,
-            "ties": chosen.ties,
-            "tied_spread": chosen.tied_spread,
-            "draw": one.drawn,
-        },
-        trials={
-            "val_accuracy": val,
-            "test_accuracy": test,
-            "iterations": [result.iterations for result in results],
-        },
         features={**one.keys, **more.keys},
-        seconds=seconds | ({"measure": time.perf_counter() - started} if made else {}),
+        seconds={**seconds, "measure": time.perf_counter() - started},
         head=made,
     )

@@ -13,7 +13,7 @@ from umlbench.errors import UserError
 from umlbench.features import FeatureStore
 from umlbench.jobs import Context, Job
 from umlbench.models.scaling import Scaler
-from umlbench.protocols.linear_probe.settings import NO_TEXT, Settings
+from umlbench.protocols.linear_probe.settings import Settings
 from umlbench.protocols.linear_probe.sources import Sources
 from umlbench.seeds import seed_for, torch_stream
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from umlbench.data.samples import Samples as Data
     from umlbench.encoders import Encoder
     from umlbench.features import Features
-    from umlbench.sweep import Samples, Stream, Trial
+    from umlbench.sweep import Samples, Shuffled, Stream, Trial
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class Prepared:
         from umlbench.sweep import Trial
 
         texts = self.texts.get(point.text_shots)
-        head, projection = self._start(texts)
+        shape = Shape(self.classes, self.train.x.shape[1], self.text_width)
+        head, projection = initial_weights(self.settings, self.job.seed, shape, texts)
         auxiliary: tuple[Stream, ...] = ()
         if point.made_of.text and texts is not None:
             auxiliary = (self._stream(texts, "text", point.text_batch, point.alpha),)
@@ -77,29 +78,48 @@ class Prepared:
         weight: float,
         projection: Tensor | None = None,
     ) -> Stream:
-        from umlbench.sweep import Shuffled, Stream
+        from umlbench.sweep import Stream
 
-        seed = seed_for("order", self.job.seed, modality=modality, batch_size=rows)
-        return Stream(samples, Shuffled(len(samples), rows, seed), weight, projection)
+        order = shuffled(self.job.seed, modality, len(samples), rows)
+        return Stream(samples, order, weight, projection)
 
-    def _start(self, texts: Samples | None) -> tuple[Tensor, Tensor | None]:
-        """Initial head (C, T) and projection (T, D): none where the widths agree already."""
-        import torch
 
-        from umlbench.models.head import linear_init, zero_shot_weights
+@dataclass(frozen=True)
+class Shape:
+    """What weights must fit: classes C, the target's width D, the text's (None: no text)."""
 
-        made_of, width = self.settings.made_of, self.train.x.shape[1]
-        through = self.text_width if made_of.projection and self.text_width else width
-        projection = None
-        if through != width:
-            stream = torch_stream("init", self.job.seed, layer="projection")
-            projection = linear_init(through, width, stream)
-        if made_of.head == "zero":
-            return torch.zeros(self.classes, through), projection
-        if made_of.head == "text" and texts is not None:
-            return zero_shot_weights(texts.x, texts.y, self.classes), projection
-        stream = torch_stream("init", self.job.seed, layer="head")
-        return linear_init(self.classes, through, stream), projection
+    classes: int
+    width: int
+    text_width: int | None
+
+
+def initial_weights(
+    settings: Settings, seed: int, shape: Shape, texts: Samples | None
+) -> tuple[Tensor, Tensor | None]:
+    """Head (C, T) and projection (T, D) of a method: none where the widths agree already."""
+    import torch
+
+    from umlbench.models.head import linear_init, zero_shot_weights
+
+    made_of, width = settings.made_of, shape.width
+    through = shape.text_width if made_of.projection and shape.text_width else width
+    projection = None
+    if through != width:
+        projection = linear_init(through, width, torch_stream("init", seed, layer="projection"))
+    if made_of.head == "zero":
+        return torch.zeros(shape.classes, through), projection
+    if made_of.head == "text" and texts is not None:
+        return zero_shot_weights(texts.x, texts.y, shape.classes), projection
+    stream = torch_stream("init", seed, layer="head")
+    return linear_init(shape.classes, through, stream), projection
+
+
+def shuffled(seed: int, modality: str, samples: int, rows: int) -> Shuffled:
+    """The batches of one modality: the same for every method and grid point at a seed."""
+    from umlbench.sweep import Shuffled
+
+    stream = seed_for("order", seed, modality=modality, batch_size=rows)
+    return Shuffled(samples, rows, stream)
 
 
 class Reader:
@@ -128,7 +148,7 @@ class Reader:
 
 def prepare(job: Job, reader: Reader) -> Prepared:
     """Read (and encode, where missing) a job's features and draw its rows."""
-    _check_grid(job)
+    check_grid(job)
     settings, context = cast(Settings, job.settings), reader.context
     sources = Sources(settings, context)
     dataset, encoder = sources.dataset, sources.encoder
@@ -138,7 +158,7 @@ def prepare(job: Job, reader: Reader) -> Prepared:
     }
     scaler = Scaler(found["train"].x, settings.scaling, settings.centred_norm)
     drawn = draw(dataset, shots=settings.shots, seed=job.seed, root=context.data)
-    texts, keys = _texts(job, sources, reader, len(dataset.classes))
+    texts, keys = text_vectors(job, sources, reader)
     return Prepared(
         job=job,
         settings=settings,
@@ -157,16 +177,16 @@ def prepare(job: Job, reader: Reader) -> Prepared:
     )
 
 
-def _check_grid(job: Job) -> None:
+def check_grid(job: Job) -> None:
     """`UserError` for a grid that mixes trials with and without text: they are other methods."""
-    for name, value in NO_TEXT.items():
+    for name, value in cast(Settings, job.settings).no_text.items():
         if value in job.grid.get(name, ()):
             what = f"{name} {value} (no text) is a cell of its own, not a point of the grid"
             raise UserError(what, f"make {name} an axis, or leave {value} out of the grid")
 
 
-def _texts(
-    job: Job, sources: Sources, reader: Reader, classes: int
+def text_vectors(
+    job: Job, sources: Sources, reader: Reader
 ) -> tuple[dict[int | str | None, Samples], dict[str, str]]:
     """The text vectors for every `text_shots` of the job, and their features' key."""
     settings = sources.settings
@@ -175,8 +195,9 @@ def _texts(
     features = reader.features(
         sources.text_encoder, sources.texts, settings.texts_of, settings.text_type
     )
+    classes = len(sources.dataset.classes)
     texts = {
-        shots: _text(settings, job.seed, features, shots, classes) for shots in _text_shots(job)
+        shots: _text(settings, job.seed, features, shots, classes) for shots in text_shots(job)
     }
     return texts, {f"{settings.text_encoder}/text": features.key}
 
@@ -186,7 +207,7 @@ def _words(sentences: Sequence[str]) -> float:
     return fmean(len(sentence.split()) for sentence in sentences)
 
 
-def _text_shots(job: Job) -> Sequence[int | str | None]:
+def text_shots(job: Job) -> Sequence[int | str | None]:
     """Every value of `text_shots` that the job's grid has, or the cell's."""
     given = job.grid.get("text_shots", (cast(Settings, job.settings).text_shots,))
     return cast("Sequence[int | str | None]", given)
@@ -199,20 +220,23 @@ def _text(
     from umlbench.models.head import class_averages
     from umlbench.sweep import Samples
 
-    x, y = features.x, features.y
+    y = text_labels(settings, seed, features.y, classes)
+    x = Scaler(features.x, settings.text_scaling, settings.centred_norm)(features.x)
+    if shots == "average":
+        return Samples(*class_averages(x, y, classes))
+    rows = list(text_rows(y, shots=cast("int | None", shots), seed=seed))
+    return Samples(x[rows], y[rows])
+
+
+def text_labels(settings: Settings, seed: int, y: Tensor, classes: int) -> Tensor:
+    """The text's labels (N,) as classes of the target; `UserError` where it has more of them."""
     if int(y.max()) >= classes:
         raise UserError(
             f"text of {settings.texts_of} has {int(y.max()) + 1} classes, "
             f"{settings.dataset} only {classes}",
             "text labels are used as class indices: choose a text_dataset with fewer classes",
         )
-    x = Scaler(x, settings.text_scaling, settings.centred_norm)(x)
-    if settings.made_of.labels == "permuted":
-        y = _permuted(y, classes, seed)
-    if shots == "average":
-        return Samples(*class_averages(x, y, classes))
-    rows = list(text_rows(y, shots=cast("int | None", shots), seed=seed))
-    return Samples(x[rows], y[rows])
+    return _permuted(y, classes, seed) if settings.made_of.labels == "permuted" else y
 
 
 def _permuted(y: Tensor, classes: int, seed: int) -> Tensor:

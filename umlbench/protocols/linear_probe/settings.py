@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -14,6 +14,9 @@ from umlbench.encoders import Dtype, Pooling, Transform
 from umlbench.errors import nearest
 from umlbench.models.scaling import Scaling
 from umlbench.schema import Closed
+
+if TYPE_CHECKING:
+    from umlbench.sweep import Schedule
 
 NO_TEXT: Mapping[str, str | int] = {  # the value of an axis that takes the text away
     "text_dataset": "none",
@@ -90,6 +93,8 @@ class Settings(Closed):
     its `geometry` on the test split, and the `plane` of two classes there, by name.
     """
 
+    no_text: ClassVar[Mapping[str, str | int]] = NO_TEXT
+
     dataset: str
     encoder: str
     transform: Transform = "clip"
@@ -129,13 +134,31 @@ class Settings(Closed):
     @property
     def trained(self) -> MethodName:
         """The method, or `unimodal` where the text of a method with text is taken away."""
-        absent = any(getattr(self, name) == value for name, value in NO_TEXT.items())
+        absent = any(getattr(self, name) == value for name, value in self.no_text.items())
         return "unimodal" if absent and METHODS[self.method].text else self.method
 
     @property
     def reads_text(self) -> bool:
         """Whether text is encoded at all: `unimodal_wide` needs its width."""
         return self.made_of.text or self.made_of.projection
+
+    @property
+    def target_dtype(self) -> Dtype:
+        """What the target's encoder computes in."""
+        return self.dtype
+
+    @property
+    def schedule(self) -> Schedule:
+        """How long a trial trains."""
+        from umlbench.sweep import Schedule
+
+        return Schedule(
+            max_iterations=self.max_iterations,
+            warmup_iterations=self.warmup_iterations,
+            warmup_min_lr=self.warmup_min_lr,
+            eval_every=self.eval_every,
+            patience=self.patience,
+        )
 
     @property
     def texts_of(self) -> str:

@@ -108,7 +108,7 @@ def _texts(s: Settings) -> TextsNeed:
 
 def _encoder(s: Settings, dataset: str = "") -> EncoderNeed:
     of = _of(s.encoder, dataset or s.dataset)
-    return EncoderNeed(s.encoder, "image", s.dtype, s.transform, dataset=of)
+    return EncoderNeed(s.encoder, "image", s.target_dtype, s.transform, dataset=of)
 
 
 def _text_encoder(s: Settings) -> EncoderNeed:

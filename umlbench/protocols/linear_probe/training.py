@@ -7,15 +7,13 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from umlbench import selection
 from umlbench.heads import Frozen, Head
 from umlbench.jobs import Context, Job
+from umlbench.protocols.linear_probe.outcome import choose
 from umlbench.protocols.linear_probe.prepared import Prepared
-from umlbench.protocols.linear_probe.settings import Settings
-from umlbench.selection import Selected
 
 if TYPE_CHECKING:
-    from umlbench.sweep import Schedule, Trial, TrialResult, Weights
+    from umlbench.sweep import Trial, TrialResult, Weights
 
 PORTION = 2**30  # bytes of weights that one call of the sweep may leave where heads are kept
 
@@ -27,7 +25,7 @@ def train(prepared: Sequence[Prepared], context: Context) -> list[list[TrialResu
     """
     from umlbench import sweep
 
-    schedule = _schedule(prepared[0].settings)
+    schedule = prepared[0].settings.schedule
     trials = [trial for one in prepared for trial in one.trials()]
     if not context.heads and not any(one.settings.measures for one in prepared):
         return _by_job(prepared, sweep.train(trials, schedule, device=context.device))
@@ -36,13 +34,6 @@ def train(prepared: Sequence[Prepared], context: Context) -> list[list[TrialResu
         results += sweep.train(portion, schedule, device=context.device, keep={"best"})
         results = [result for job in _by_job(prepared, results) for result in job]
     return _by_job(prepared, results)
-
-
-def choose(job: Job, results: Sequence[TrialResult]) -> Selected:
-    """The trial that the job's rule selects; its spread is in percent."""
-    val = [100 * result.best_val_accuracy for result in results]
-    test = [100 * result.test_accuracy for result in results]
-    return selection.RULES[job.selection or "val_accuracy"](val, test)
 
 
 def head(one: Prepared, weights: Weights) -> Head:
@@ -61,18 +52,6 @@ def head(one: Prepared, weights: Weights) -> Head:
     )
     predicted, _ = made.classify(one.frozen)
     return replace(made, tensors={**made.tensors, "test_predicted": predicted})
-
-
-def _schedule(settings: Settings) -> Schedule:
-    from umlbench.sweep import Schedule
-
-    return Schedule(
-        max_iterations=settings.max_iterations,
-        warmup_iterations=settings.warmup_iterations,
-        warmup_min_lr=settings.warmup_min_lr,
-        eval_every=settings.eval_every,
-        patience=settings.patience,
-    )
 
 
 def _by_job(
