@@ -317,7 +317,7 @@ def test_how_a_run_ends(umlbench, monkeypatch, error, code, says):
 
 
 def test_a_run_with_failed_jobs(umlbench, monkeypatch):
-    plan = SimpleNamespace(parts=())
+    plan = SimpleNamespace(parts=(), missing=())
     ran = api.Ran(plan, (SimpleNamespace(ok=False), SimpleNamespace(ok=True)), (), 61.0)
     monkeypatch.setattr(api, "run", lambda *_, **__: ran)
     ended = umlbench("run", "theory")

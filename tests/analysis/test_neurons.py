@@ -47,7 +47,7 @@ def test_a_neuron_that_does_not_vary_has_r_0(constant):
     assert (pearson(x[:1], y[:1]) == 0).all()
 
 
-@given(arrays(np.float32, (9, 2), elements=st.floats(-1e6, 1e6, width=32)), st.floats(0.01, 100))
+@given(arrays(np.float32, (9, 2), elements=st.integers(-1000, 1000)), st.floats(0.01, 100))
 def test_r_lies_between_minus_one_and_one_and_knows_no_scale(x, scale):
     y = x[::-1]
     found = pearson(x, y)

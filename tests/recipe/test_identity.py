@@ -45,7 +45,18 @@ def variants(model, name, value):
         yield from (value + 1, value * 2, value - 1, value / 2)
     elif isinstance(value, list):
         yield from (value[:-1], value[::-1])
-    yield from (3, "tfidf", "pixels", "names", "descriptions", "food101", "dtd", "digits")
+    yield from (
+        3,
+        "tfidf",
+        "pixels",
+        "names",
+        "descriptions",
+        "food101",
+        "dtd",
+        "digits",
+        "mosi",
+        "mosei",
+    )
 
 
 def changed_settings(job, name):

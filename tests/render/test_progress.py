@@ -32,7 +32,7 @@ def play(hand, terminal):
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=80, color_system=None)
     with PlanProgress(console) as progress:
-        progress.on_plan(SimpleNamespace(id="hand", jobs=3, todo=2, headless=0))
+        progress.on_plan(SimpleNamespace(id="hand", jobs=3, todo=2, headless=0, missing=()))
         for record in records:
             progress.on_event(Event(SimpleNamespace(recipe=recipe), record))
     return out.getvalue()
@@ -56,5 +56,5 @@ def test_nothing_to_do_draws_no_bar(hand):
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=80, color_system=None)
     with PlanProgress(console) as progress:
-        progress.on_plan(SimpleNamespace(id="hand", jobs=3, todo=0, headless=0))
+        progress.on_plan(SimpleNamespace(id="hand", jobs=3, todo=0, headless=0, missing=()))
     assert out.getvalue() == "hand: 0 of 3 jobs to run, 3 are done\n"
