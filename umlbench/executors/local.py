@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_until_ready
 from pickle import PickleError
@@ -47,8 +47,9 @@ class LocalExecutor:
         self, groups: Sequence[Sequence[Job]], context: Context
     ) -> Generator[Result, None, None]:
         waiting = deque(Task(list(group)) for group in groups)
-        workers = [Worker(device, context) for device in self.devices[: len(groups)]]
+        workers: list[Worker] = []
         try:
+            workers += (Worker(device, context) for device in self.devices[: len(groups)])
             while waiting or any(worker.task for worker in workers):
                 for worker in workers:
                     if waiting and not worker.task:
@@ -102,6 +103,7 @@ class Worker:
         spawn = get_context("spawn")
         self.pipe, theirs = spawn.Pipe()
         self.process = spawn.Process(target=_serve, args=(theirs, self.context))
+        resource_tracker.ensure_running()  # which would let Ctrl-C through where `start` calls it
         with _interrupts_held():
             self.process.start()
         theirs.close()
