@@ -187,6 +187,19 @@ def test_seconds_tell_waiting_from_training(context):
     assert all(value > 0 for value in outcome.seconds.values())
 
 
+def test_a_long_job_says_how_far_it_is(context, monkeypatch):
+    said = []
+    telling = Context(data=context.data, cache=context.cache, offline=True, say=said.append)
+    run(job("unimodal", seed=5, grid={"learning_rate": (1e-2, 1e-3)}), telling)
+    assert not [line for line in said if "trial" in line]  # within half a minute
+    monkeypatch.setattr(finetune, "SAY_EVERY", 0.0)
+    run(job("unimodal", seed=6, grid={"learning_rate": (1e-2, 1e-3)}), telling)
+    lines = [line for line in said if "trial" in line]
+    assert lines[0] == "t method=unimodal seed=6: trial 1 of 2, iteration 1 of at most 11"
+    assert lines[-1] == "t method=unimodal seed=6: trial 2 of 2, iteration 11 of at most 11"
+    assert len(lines) == 6
+
+
 # Bad input
 
 

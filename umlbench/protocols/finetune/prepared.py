@@ -86,13 +86,14 @@ class Prepared:
         """The towers with their pretrained weights, and the head where its method starts it."""
         device, vectors = self.sources.context.device, self.vectors.get(point.text_shots)
         encoder = cast(Vision, self.sources.encoder)
-        shape = Shape(len(self.sources.dataset.classes), encoder.width, self._text_width(point))
+        text_width = self.sources.text_encoder.width if point.reads_text else None
+        shape = Shape(len(self.sources.dataset.classes), encoder.width, text_width)
         head, projection = initial_weights(point, self.job.seed, shape, vectors)
         towers: list[nn.Module] = [encoder.trainable()]
         if point.scaling == "unit":
             towers = [Unit(towers[0])]
         if point.text_learns:
-            towers.append(text_tower(self._text_encoder(), point, self.job.seed))
+            towers.append(text_tower(transformer(self.sources), point, self.job.seed))
         elif point.made_of.text:
             towers.append(nn.Identity())
         projections = [projection, *(None for _ in towers[1:])]
@@ -101,12 +102,6 @@ class Prepared:
         if point.compiled:
             learner.compile_backbone()
         return learner
-
-    def _text_width(self, point: Settings) -> int | None:
-        return self.sources.text_encoder.width if point.reads_text else None
-
-    def _text_encoder(self) -> Transformer:
-        return transformer(self.sources)
 
 
 def transformer(sources: Sources) -> Transformer:
