@@ -67,10 +67,11 @@ def small(name):
     if file.report.analysis:  # a plane needs two of each, and two data sets stand for all
         sets = ",".join(file.axes["dataset"][-2:])
         few = ["shots=1,2", "text_shots=0,1,2", f"dataset={sets}"]
+    steps = ["iterations=4"] if "iterations" in file.settings else []
     points = ["report.points.step=[25, 50]"] if file.protocol == "gaussian" else []
     points += ["report.points.epoch=[0, 2]"] if "epoch" in file.report.points else []
     return {
-        "overrides": [*SMALL[file.protocol], *grid, *points],
+        "overrides": [*SMALL[file.protocol], *grid, *steps, *points],
         "only": few,
         "seeds": "1-2" if name in ("digits", "figure3", "theory") else "1",
     }

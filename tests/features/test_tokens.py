@@ -155,8 +155,8 @@ def recipe(tmp_path, monkeypatch, context):
 def test_a_plan_states_the_disk_before_anything_is_extracted(recipe, context, capsys):
     plan = api.plan(recipe(), offline=True)
     train, val, test, text = plan.features
-    assert (train.items, train.rows_per_item, train.width) == (6, 257, 768)  # the published model's
-    assert [one.bytes for one in (train, val, test)] == [n * 257 * 768 * 4 for n in (6, 4, 4)]
+    assert (train.items, train.rows_per_item, train.width) == (9, 257, 768)  # the published model's
+    assert [one.bytes for one in (train, val, test)] == [n * 257 * 768 * 4 for n in (9, 6, 6)]
     sentences = data.texts("dtd", "cupl", context.data).items
     words = sum(len(sentence.split()) for sentence in sentences)
     assert (text.items, text.estimated) == (len(sentences), True)
@@ -164,7 +164,7 @@ def test_a_plan_states_the_disk_before_anything_is_extracted(recipe, context, ca
     half = api.plan(recipe(stored="float16"), offline=True).features[0]
     assert half.bytes == train.bytes / 2
     patches = api.plan(recipe(tokens="patches"), offline=True).features[0]
-    assert patches.bytes == 6 * 256 * 768 * 4
+    assert patches.bytes == 9 * 256 * 768 * 4
     cli._print_plan(plan)
     shown = capsys.readouterr().out
     assert "257 x 768" in shown
@@ -197,11 +197,11 @@ def test_tokens_are_extracted_before_training_and_listed(recipe, context, capsys
     shown = {(e.split, e.items, e.tokens, e.width) for e in features.entries(context.cache)}
     words = int(said.splits["train"]["text"].lengths.sum())
     assert shown == {
-        ("train", 6, 6 * 257, 12), ("val", 4, 4 * 257, 12), ("test", 4, 4 * 257, 12),
-        ("cupl", 8, words, tiny_world.TEXT_WIDTH),
+        ("train", 9, 9 * 257, 12), ("val", 6, 6 * 257, 12), ("test", 6, 6 * 257, 12),
+        ("cupl", 12, words, tiny_world.TEXT_WIDTH),
     }  # fmt: skip
     cli.cache_ls()
-    assert f" {6 * 257} " in capsys.readouterr().out
+    assert f" {9 * 257} " in capsys.readouterr().out
 
 
 def test_after_one_run_a_plan_knows_the_tokens_of_any_model(recipe, context, world):
@@ -214,7 +214,7 @@ def test_after_one_run_a_plan_knows_the_tokens_of_any_model(recipe, context, wor
     lines = f"{json.dumps(note)}\n{json.dumps(vector)}\n"
     (context.cache / extraction.NOTES).write_text(lines)
     after = api.plan(recipe(encoder=name, tokens="grid"), offline=True).features[0]
-    assert (after.rows_per_item, after.bytes) == (49, 6 * 49 * 1280 * 4)
+    assert (after.rows_per_item, after.bytes) == (49, 9 * 49 * 1280 * 4)
 
 
 def test_notes_say_what_tokens_took(recipe, context):

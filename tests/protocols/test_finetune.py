@@ -205,8 +205,8 @@ def test_a_long_job_says_how_far_it_is(context, monkeypatch):
 
 def test_text_of_more_classes_than_the_target_is_one_clear_line(context):
     for how in ("frozen", "unfrozen"):
-        one = job(dataset="dtd", text_dataset="sun397", text_training=how)
-        with pytest.raises(UserError, match="text of sun397 has 3 classes, dtd only 2"):
+        one = job(dataset="ucf101", text_dataset="sun397", text_training=how)
+        with pytest.raises(UserError, match="text of sun397 has 3 classes, ucf101 only 2"):
             run(one, context)
 
 

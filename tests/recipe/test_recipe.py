@@ -233,7 +233,7 @@ def test_the_settings_of_every_cell_resolve(name):
     cells = list(one.cells())
     assert cells
     for cell in cells:
-        stated = one.settings(cell).model_dump()
+        stated = one.settings(cell).model_dump(mode="json")
         said = named(cell, one.file.presets, stated)
         assert said.keys() >= {axis for axis in cell if axis not in one.file.presets}
         assert {name: stated[name] for name in said} == said
