@@ -41,15 +41,10 @@ BASE = {
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Three sets, one backbone and one text encoder of the tiny world."""
+    """Four sets, one backbone and one text encoder of the tiny world."""
     root = tmp_path_factory.mktemp("world")
-    for name in ("sun397", "dtd", "caltech101"):
-        words = tiny_world.CLASSES[name]
-        tiny_world._images(root, name, [label for label, _ in words])
-        tiny_world._descriptions(root, name, dict.fromkeys(key for _, key in words))
-    options = {**tiny_world.VISION[BASE["encoder"]], **tiny_world.VIT}
-    tiny_world._vision(root / "encoders", BASE["encoder"], options)
-    tiny_world._language(root / "encoders" / BASE["text_encoder"], "Llama")
+    sets = ("sun397", "dtd", "caltech101", "ucf101")
+    tiny_world.make(root, (*sets, BASE["encoder"], BASE["text_encoder"]))
     return root
 
 
