@@ -126,7 +126,7 @@ class Transformer:
         }
 
     def encode(self, items: Sequence[Any], tick: Tick = no_tick) -> NDArray[np.float32]:
-        """(n, width) float32; see `tokens`."""
+        """(n, width) float32; see `token_ids`."""
         import torch
 
         if not len(items):
