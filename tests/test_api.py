@@ -59,6 +59,22 @@ def test_changes_of_a_recipe():
     assert (recipe.file.axes["shots"], recipe.file.seeds) == ([1], [7])
 
 
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ({"only": {"shots": [1, 4], "method": "uml"}}, {"only": ["shots=1,4", "method=uml"]}),
+        ({"seeds": range(2, 5)}, {"seeds": "2-4"}),
+        ({"seeds": 3}, {"seeds": "3"}),
+        (
+            {"overrides": {"alpha": 0.5, "text_shots": None, "batch_size": [8, 16]}},
+            {"overrides": ["alpha=0.5", "text_shots=null", "batch_size=[8, 16]"]},
+        ),
+    ],
+)
+def test_changes_are_given_as_values_or_as_on_the_command_line(values, texts):
+    assert umlbench.load_recipe("digits", **values) == umlbench.load_recipe("digits", **texts)
+
+
 def test_an_unknown_format_is_told_before_anything_is_read(tmp_path):
     with pytest.raises(UserError, match="unknown format 'pdf'"):
         umlbench.report("theory", form="pdf", results=tmp_path)

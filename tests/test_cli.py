@@ -127,7 +127,7 @@ def test_plot(umlbench, filled, tmp_path):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("figure7", "figure7: nothing is recorded, since it has no recipe yet"),
+        ("table3", "table3: nothing is recorded, since it has no recipe yet"),
         ("figure27", "no records of figure8 in results"),
         ("figure2", "figure 2 of the paper is a diagram without data"),
         ("figur", "unknown recipe 'figur'"),

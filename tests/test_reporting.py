@@ -337,3 +337,78 @@ def test_without_trials_there_is_nothing_to_choose(hand):
     recipe = hand.recipe(**ONE_CELL, selection="mean_val_accuracy")
     hand.fill(recipe, lambda cell, seed: float(seed))
     assert hand.report(recipe).samples("accuracy", {"shots": 1}) == {1: 1.0, 2: 2.0, 3: 3.0}
+
+
+# --- relative gains ---------------------------------------------------------------------------
+
+
+def with_gain(**report):
+    return {
+        **LIKE_TABLE12,
+        "report": {**LIKE_TABLE12["report"], "metrics": ["accuracy", "relative_gain"], **report},
+    }
+
+
+def test_a_relative_gain_stands_beside_that_of_the_printed_numbers(hand):
+    recipe = hand.recipe(**with_gain())
+    hand.fill(recipe, figure12)
+    report = hand.report(recipe)
+    here = {"method": "uml", "dataset": "dtd"}
+    entry = report.entry(here, "relative_gain")
+    ours, base = ([figure12({**here, "method": m}, s) for s in SEEDS] for m in ("uml", "unimodal"))
+    assert entry.ours.mean == pytest.approx(100 * (sum(ours) / sum(base) - 1), abs=1e-4)
+    assert entry.ours.half is not None
+    printed = TABLE12.value(here) / TABLE12.value({**here, "method": "unimodal"})
+    assert entry.paper == pytest.approx(100 * (printed - 1))
+    assert entry.versus is None  # it is one itself
+    base = report.entry({"method": "unimodal", "dataset": "dtd"}, "relative_gain")
+    assert (base.ours, base.paper) == (None, None)
+
+
+def test_the_gain_of_an_average_is_that_of_the_averages(hand):
+    recipe = hand.recipe(**with_gain())
+    hand.fill(recipe, figure12)
+    report = hand.report(recipe)
+    means = [report.entry({"method": m}, "accuracy").ours.mean for m in ("uml", "unimodal")]
+    found = report.entry({"method": "uml"}, "relative_gain").ours.mean
+    assert found == pytest.approx(100 * (means[0] / means[1] - 1))
+
+
+def test_a_column_of_the_baseline_has_no_gain(hand):
+    report = {"rows": ["dataset"], "columns": ["method"], "average": None}
+    recipe = hand.recipe(**with_gain(**report))
+    hand.fill(recipe, figure12)
+    text = render([hand.report(recipe)], "markdown")
+    header = next(line for line in text.splitlines() if line.startswith("| dataset"))
+    assert header.count("Relative gain") == 1
+    assert header.count("−") == 1  # one difference, of the accuracy
+
+
+def test_a_printed_gain_stands_beside_ours_and_is_claimed(hand):
+    recipe = hand.recipe(
+        paper="figure7",
+        axes={"backbone": ["full_finetune", "frozen"], "method": ["unimodal", "uml"]},
+        presets={"backbone": {"full_finetune": {"shots": 1}, "frozen": {"shots": 2}}},
+        report={
+            "metrics": ["accuracy", "relative_gain"],
+            "rows": ["backbone"],
+            "columns": ["method"],
+            "baseline": {"method": "unimodal"},
+        },
+    )
+    share = {"full_finetune": 1.01, "frozen": 1.5}
+    hand.fill(
+        recipe,
+        lambda cell, seed: (
+            (40 + seed) * (share[cell["backbone"]] if cell["method"] == "uml" else 1)
+        ),
+    )
+    report = hand.report(recipe)
+    entry = report.entry({"backbone": "frozen", "method": "uml"}, "relative_gain")
+    assert (entry.ours.mean, entry.paper) == (pytest.approx(50.0, abs=1e-4), 42.7)
+    assert report.entry({"backbone": "frozen", "method": "uml"}, "accuracy").paper is None
+    findings = {text: [v.finding for v in verdicts] for text, verdicts in report.verdicts}
+    assert findings == {
+        "BERT weights improve on random ones": ["holds", "holds"],
+        "The gain is larger with a frozen backbone": ["holds"],
+    }

@@ -56,7 +56,7 @@ class Ran:
 
 
 def load_recipe(name: str | Path, **changes: Any) -> Recipe:
-    """A recipe by name or file. `changes`: `overrides`, `only` (sequences), `seeds` (text)."""
+    """A recipe by name or file. `changes`: `overrides`, `only` and `seeds` (`recipe.bundle`)."""
     return recipes.load(name, **changes)
 
 
@@ -274,33 +274,54 @@ def plot(
     results: Path | None = None,
     formats: Sequence[str] = ("png",),
     out: Path | None = None,
+    say: Callable[[str], None] = silent,
 ) -> list[Path]:
     """Draw what stored records say of a figure of the paper or a recipe; the files written.
 
     `figure8` draws all that its recipe has, another number of its group what that figure shows
-    (`figure27`: one data set). Files go to `out`, by default beside the records. Raises `UserError`
-    where nothing is recorded or there is nothing to draw, `StorageError` where the disk fails.
+    (`figure27`: one data set). Where the figure's recipe was not run, records of recipes that are
+    `like` it are drawn, under their own names, and `say` is told. Files go to `out`, by default
+    beside the records. Raises `UserError` where nothing is recorded or there is nothing to draw,
+    `StorageError` where the disk fails.
     """
     for form in formats:
         check_format(form, *figures.FORMATS)
     folder, text = results or env.results(), str(name)
     stem, part = paper.shown(text) if paper.numbered(text)[1] else ("", paper.Shown())
-    if stem and paper.canonical(text) not in recipes.names():
-        raise UserError(f"{text}: nothing is recorded, since it has no recipe yet")
     paths: list[Path] = []
-    for recipe in recipes.bundle(name, only=part.only).recipes:
-        built = reporting.build(recipe, Store(folder, recipe.id).load())
-        if not built.done:
-            raise nothing_run((recipe.id,), folder)
-        target = out or folder / recipe.id
+    for built in _drawn(name, stem, part, folder, say):
+        own = built.recipe.id
+        target = out or folder / own
+        called = own if not stem else stem if own == paper.canonical(text) else f"{own}-{stem}"
         with _rendering("figure", target, f"umlbench plot {text}"):
             target.mkdir(parents=True, exist_ok=True)
             how: dict[str, Any] = {"kinds": part.kinds, "metrics": part.metrics}
-            paths += figures.draw(built, target, formats, stem=stem or recipe.id, **how)
+            paths += figures.draw(built, target, formats, stem=called, **how)
     if not paths:
         what = f"{text}: there is nothing to draw, since its recipe has no plot"
         raise UserError(what, f"its table: umlbench report {text}")
     return paths
+
+
+def _drawn(
+    name: str | Path, stem: str, part: paper.Shown, folder: Path, say: Callable[[str], None]
+) -> list[Report]:
+    """The reports of what is asked for, else of the recipes that are like it and were run."""
+    item = paper.canonical(str(name)) if stem else ""
+    if not item or item in recipes.names():
+        asked = recipes.bundle(name, only=part.only).recipes
+        built = [reporting.build(recipe, Store(folder, recipe.id).load()) for recipe in asked]
+        if all(one.done for one in built):
+            return built
+    others = [reporting.build(r, Store(folder, r.id).load()) for r in recipes.like(item)]
+    others = [one for one in others if one.done]
+    if not others and item and item not in recipes.names():
+        raise UserError(f"{name}: nothing is recorded, since it has no recipe yet")
+    if not others:
+        raise nothing_run((item or name,), folder)
+    for one in others:
+        say(f"{item} was not run; this is {one.recipe.id}: {one.recipe.file.title}")
+    return others
 
 
 def build_reports(

@@ -56,7 +56,7 @@ cache_app = _group(
 )
 bench_app = _group(
     "bench",
-    "Measurements of speed on this machine: sweep, trunk.",
+    "Measurements of speed on this machine: sweep, trunk, extraction.",
     "umlbench bench sweep --quick --results /tmp/bench",
 )
 features_app = _group(
@@ -385,11 +385,20 @@ def plot(
     """Draw a figure of the paper or of a recipe from stored records.
 
     Printed numbers stand beside ours, hollow, where there are any. The number of a figure that
-    shares its recipe with others draws its own part.
+    shares its recipe with others draws its own part. Where a figure was not run, what was run of
+    the same question on other data is drawn instead, and said.
     """
     from umlbench import api
 
-    for path in api.plot(name, results=results, formats=forms or ("png",), out=out):
+    console = _console(stderr=True)
+    drawn = api.plot(
+        name,
+        results=results,
+        formats=forms or ("png",),
+        out=out,
+        say=lambda line: _say(console, line),
+    )
+    for path in drawn:
         typer.echo(path)
 
 
@@ -596,6 +605,49 @@ def bench_trunk(
         turn=trunk.TURN / 4 if quick else trunk.TURN,
         device=device,
         say=lambda line: _say(console, line),
+    )
+    written = measured.write(results / "bench")
+    _say(_console(), measured.to_markdown())
+    _say(console, "written: " + " ".join(str(path) for path in written))
+
+
+@bench_app.command(
+    name="extraction",
+    epilog=_examples(
+        "umlbench bench extraction",
+        "umlbench bench extraction --encoder vit_small_patch14_dinov2.lvd142m --device cuda",
+    ),
+)
+def bench_extraction(
+    encoder: Annotated[
+        str, typer.Option(metavar="NAME", help="An image encoder of timm or open_clip.")
+    ] = "mobilenetv2_100",
+    dataset: Annotated[str, typer.Option(metavar="NAME", help="Whose test photos.")] = "dtd",
+    items: Annotated[int, typer.Option(metavar="N", min=1, help="How many of them at most.")] = 512,
+    threads: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N", min=1, help="Threads of the encoder (1); repeatable."),
+    ] = None,
+    data: Data = None,
+    offline: Offline = False,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", envvar="UMLBENCH_DEVICE", help="cpu or cuda.")
+    ] = "cpu",
+    results: Results = RESULTS,
+) -> None:
+    """Photos a second from files to features, and of the bare encoder, in one run.
+
+    Written to RESULTS/bench with the machine's description; run it on a quiet machine.
+    """
+    from umlbench import env
+    from umlbench.bench import extraction
+    from umlbench.jobs import Context
+
+    console = _console(stderr=True)
+    context = Context(device, env.cache(), data or env.data(), offline)
+    found, photos = extraction.subject(encoder, dataset, items, context)
+    measured = extraction.measure(
+        found, photos, threads=threads or (1,), say=lambda line: _say(console, line)
     )
     written = measured.write(results / "bench")
     _say(_console(), measured.to_markdown())

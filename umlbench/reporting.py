@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from umlbench import paper, selection
+from umlbench.analysis import relative_gain
 from umlbench.analysis.exchange_rate import FITS
 from umlbench.claims import Axes, Judged, Samples, Statement, Verdict, mean_over
 from umlbench.derived import ExchangeRates
@@ -74,6 +75,9 @@ class Report:
         """The figure at a place of the report by seed, measured or derived."""
         if self.derived:
             return self.derived.rate(coords).by_seed(metric)
+        if metric == relative_gain.NAME:
+            gains = {s: relative_gain.gain(a, b) for s, (a, b) in self._paired(coords).items()}
+            return {seed: gain for seed, gain in gains.items() if gain is not None}
         return self.measured(metric, coords)
 
     def measured(self, metric: str, coords: Coords) -> Samples:
@@ -92,11 +96,6 @@ class Report:
             raise UserError(message, "name every axis in report.rows or report.columns")
         return self.figures.get(tuple(coords[axis] for axis in axes), {})
 
-    def mean_samples(self, metric: str, coords: Coords, over: str) -> tuple[Samples, int]:
-        """Per seed, the mean over an axis where every cell has that seed; cells with a figure."""
-        each = [self.samples(metric, {**coords, over: v}) for v in self.recipe.axes[over]]
-        return mean_over(each), sum(bool(samples) for samples in each)
-
     # --- the table ----------------------------------------------------------------------------
 
     @property
@@ -104,6 +103,12 @@ class Report:
         """The printed metrics, with their labels and units."""
         known = self.recipe.metrics
         return {name: known[name] for name in self.recipe.file.report.metrics}
+
+    @property
+    def main_metric(self) -> str:
+        """What is meant where no metric is named: the first that is no gain."""
+        names = self.recipe.file.report.metrics
+        return next((name for name in names if name != relative_gain.NAME), names[0])
 
     def axis(self, name: str) -> list[Scalar]:
         """The printed values of an axis, or the printed points of a curve."""
@@ -119,22 +124,23 @@ class Report:
     def samples_of(self, coords: Coords, metric: str) -> Samples:
         """The figures by seed behind one number of the table, an average included."""
         over = self._averaged(coords)
-        return self.mean_samples(metric, coords, over)[0] if over else self.samples(metric, coords)
+        if not over or metric == relative_gain.NAME:  # of averages, not their average
+            return self.samples(metric, coords)
+        return mean_over([self.samples(metric, {**coords, over: v}) for v in self.axis(over)])
 
     def entry(self, coords: Coords, metric: str) -> Entry:
         """The number at one place of the table; without the averaged axis, the average."""
         over = self._averaged(coords)
+        samples, counts = self.samples_of(coords, metric), (1, 1)
         if over:
-            samples, cells = self.mean_samples(metric, coords, over)
-            counts = (cells, len(self.recipe.axes[over]))
-        else:
-            samples, counts = self.samples(metric, coords), (1, 1)
+            figures = [self.samples(metric, {**coords, over: v}) for v in self.recipe.axes[over]]
+            counts = (sum(map(bool, figures)), len(figures))
         return Entry(
             coords=dict(coords),
             metric=metric,
             ours=self._summary(coords, metric, samples),
-            paper=self._paper(coords, metric, over),
-            versus=self._versus(coords, metric, samples),
+            paper=self._paper(coords, metric),
+            versus=self._versus(coords, metric),
             seeds=len(self.recipe.file.seeds),
             cells=counts,
             ran=bool(over or self._ran(coords)),
@@ -150,6 +156,9 @@ class Report:
             return self.derived.rate(coords).summary(metric)
         if not samples:
             return None
+        if metric == relative_gain.NAME:
+            ours, baseline = zip(*self._paired(coords).values(), strict=True)
+            return relative_gain.over_seeds(ours, baseline)
         values = list(samples.values())
         rule = self.metrics[metric].over_seeds
         if rule == "mean":
@@ -176,10 +185,23 @@ class Report:
         over = self.recipe.file.report.average
         return over if over and over not in coords else None
 
-    def _paper(self, coords: Coords, metric: str, over: str | None) -> float | None:
-        """The printed number; an average only where ours runs over the same cells as theirs."""
-        table = self.printed
-        if table is None or metric != self.recipe.file.report.metrics[0] or not table.rows:
+    def _paper(self, coords: Coords, metric: str) -> float | None:
+        """The printed number, or the gain that printed numbers make."""
+        own = self.printed is not None and self.printed.metric == relative_gain.NAME
+        if metric == relative_gain.NAME and self._is_baseline(coords):
+            return None
+        if metric == (relative_gain.NAME if own else self.main_metric):
+            return self._printed_number(coords)
+        if own or metric != relative_gain.NAME:
+            return None
+        both = (self._printed_number({**coords, **place}) for place in ({}, self._baseline))
+        figure, baseline = both
+        return relative_gain.gain(figure, baseline) if figure and baseline else None
+
+    def _printed_number(self, coords: Coords) -> float | None:
+        """An average only where ours runs over the same cells as theirs."""
+        table, over = self.printed, self._averaged(coords)
+        if table is None or not table.rows:
             return None
         if over and not self._same_average(table, over):
             return None
@@ -195,13 +217,27 @@ class Report:
     def _same_average(self, table: PaperTable, over: str) -> bool:
         return table.average == over and set(self.recipe.axes[over]) == set(table.axes[over])
 
-    def _versus(self, coords: Coords, metric: str, samples: Samples) -> Interval | None:
-        baseline = self.recipe.file.report.baseline
-        if not baseline or all(coords.get(axis) == value for axis, value in baseline.items()):
-            return None
-        other = self.samples_of({**coords, **baseline}, metric)
-        paired = [samples[seed] - other[seed] for seed in samples if seed in other]
+    def _versus(self, coords: Coords, metric: str) -> Interval | None:
+        if metric == relative_gain.NAME:
+            return None  # which says it itself
+        paired = [ours - baseline for ours, baseline in self._paired(coords, metric).values()]
         return interval(paired) if paired else None
+
+    def _paired(self, coords: Coords, metric: str | None = None) -> dict[int, tuple[float, float]]:
+        """A figure (the main one) and the baseline's by seed; nothing at the baseline itself."""
+        if not self._baseline or self._is_baseline(coords):
+            return {}
+        name = metric or self.main_metric
+        ours = self.samples_of(coords, name)
+        baseline = self.samples_of({**coords, **self._baseline}, name)
+        return {seed: (ours[seed], baseline[seed]) for seed in ours if seed in baseline}
+
+    @property
+    def _baseline(self) -> Coords:
+        return self.recipe.file.report.baseline or {}
+
+    def _is_baseline(self, coords: Coords) -> bool:
+        return all(coords.get(axis) == value for axis, value in self._baseline.items())
 
     # --- beside the table ---------------------------------------------------------------------
 
@@ -231,7 +267,10 @@ class Report:
         judged = [(claim, both) for claim in (self.printed.claims if self.printed else ())]
         judged += [(claim, ours) for claim in self.recipe.file.claims]
         found = [
-            (claim.text, self._everywhere(claim).judge(axes, self._lookup))
+            (
+                claim.text,
+                self._everywhere(claim).judge(self._with_figure(claim, axes), self._lookup),
+            )
             for claim, axes in judged
             if not isinstance(claim, Statement) and claim.applies(axes)
         ]
@@ -242,8 +281,15 @@ class Report:
         free = [axis for axis in self.recipe.axes if axis not in placed]
         return claim.model_copy(update={"for_each": [*free, *claim.for_each]}) if free else claim
 
+    def _with_figure(self, claim: Judged, axes: Axes) -> Axes:
+        """The places of a claim: the baseline has no gain over itself."""
+        if claim.metric != relative_gain.NAME or len(self._baseline) != 1:
+            return axes
+        ((axis, baseline),) = self._baseline.items()
+        return {**axes, axis: [value for value in axes[axis] if value != baseline]}
+
     def _lookup(self, metric: str | None, coords: Coords) -> Samples:
-        return self.samples(metric or self.recipe.file.report.metrics[0], coords)
+        return self.samples(metric or self.main_metric, coords)
 
     def notes(self) -> list[str]:
         """Footnotes: how to read the numbers, what was chosen, what is missing."""

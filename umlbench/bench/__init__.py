@@ -1,4 +1,5 @@
-"""How fast things train here, each beside the loop a user would write, in one run.
+"""How fast things are here, each beside what a user would do without umlbench, in one run.
 
-`sweep` measures many linear heads at once, `trunk` a shared trunk, `machine` says on what.
+`sweep` measures many linear heads at once, `trunk` a shared trunk, `extraction` the way from photos
+to features, `machine` says on what.
 """

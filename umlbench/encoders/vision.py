@@ -86,16 +86,19 @@ class Vision:
         """
         if not len(items):
             return
-        transform = self._model and self._transform  # the model first: it fails before photos load
-        loaded = images.load_batches(
-            items,
-            transform,
-            size=self.batches.size,
-            workers=images.workers_for(self.device),
-            pin=self.device != "cpu",
-        )
-        for pixels in loaded:
+        _ = self._model  # the model first: it fails before photos load
+        for pixels in self.pixels(items, workers=images.workers_for(self.device)):
             yield from self._forward(pixels, forward, tick)
+
+    def pixels(self, items: Sequence[Any], *, workers: int) -> Iterator[torch.Tensor]:
+        """The items as the model takes them, (batch, 3, h, w) float32, in order."""
+        size, pin = self.batches.size, self.device != "cpu"
+        return images.load_batches(items, self._transform, size=size, workers=workers, pin=pin)
+
+    def embed(self, pixels: torch.Tensor) -> NDArray[np.float32]:
+        """(n, width) of what `pixels` gives, in batches."""
+        blocks = self._forward(pixels, lambda model, batch: model(batch), no_tick)
+        return np.concatenate(list(blocks))
 
     def _forward(
         self, pixels: torch.Tensor, forward: Forward, tick: Tick

@@ -12,7 +12,7 @@ finds what is wrong with keys and values, `references` with the report and the c
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,16 @@ from typing import Any
 from umlbench.errors import UserError, nearest, unknown
 from umlbench.paper import canonical
 from umlbench.paper import names as paper_names
-from umlbench.recipe.changes import is_built_in, narrow, override, read, seed_list
+from umlbench.recipe.changes import (
+    cells_given,
+    is_built_in,
+    narrow,
+    override,
+    read,
+    seed_list,
+    seeds_given,
+    settings_given,
+)
 from umlbench.recipe.checking import check, check_suite
 from umlbench.recipe.model import (
     Bundle,
@@ -44,6 +53,7 @@ __all__ = [
     "copy",
     "errors",
     "find",
+    "like",
     "load",
     "names",
 ]
@@ -89,6 +99,12 @@ def load(name: str | Path, **changes: Any) -> Recipe:
     return loaded.recipes[0]
 
 
+def like(item: str) -> list[Recipe]:
+    """The built-in recipes that ask what an item of the paper asks, of other data or encoders."""
+    found = [recipe for name in names() for recipe in bundle(name).recipes if recipe.id == name]
+    return [recipe for recipe in found if recipe.file.like == item]
+
+
 def errors(name: str | Path) -> list[str]:
     """Every error of a recipe file or name, one line each; empty where it is right."""
     try:
@@ -130,16 +146,19 @@ def copy(name: str, target: Path, *, force: bool = False) -> None:
 def bundle(
     name: str | Path,
     *,
-    overrides: Sequence[str] = (),
-    only: Sequence[str] = (),
-    seeds: str | None = None,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    only: Sequence[str] | Mapping[str, Any] = (),
+    seeds: str | int | Iterable[int] | None = None,
 ) -> Bundle:
     """A recipe or suite by name or file, with `--set`, `--only` and `--seeds` applied.
 
-    Raises `ProblemsError` with every problem of the file, `UserError` for an unknown name.
+    They are given as on the command line, or as values: `overrides={"alpha": 0.5}`,
+    `only={"shots": [1, 2]}`, `seeds=range(1, 4)`. Raises `ProblemsError` with every problem of the
+    file, `UserError` for an unknown name.
     """
     path, problems = find(name), list[Problem]()
     raw = read(path, problems)
+    seeds, overrides, only = seeds_given(seeds), settings_given(overrides), cells_given(only)
     if "runs" in raw.data and "protocol" not in raw.data:
         if overrides or only:
             hint = "run its recipes one by one; `umlbench show` names them"

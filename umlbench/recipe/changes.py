@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,28 @@ def _forget(raw: Located, setting: Key, keep: str) -> None:
         for preset in values.values() if isinstance(values, dict) else ():
             if isinstance(preset, dict):
                 preset.pop(setting, None)
+
+
+def settings_given(given: Sequence[str] | Mapping[str, Any]) -> list[str]:
+    """`{"shots": [1, 2]}` as `--set` says it; what is said like that already stays."""
+    if not isinstance(given, Mapping):
+        return list(given)
+    return [f"{name}={located.dump_scalar(value)}" for name, value in given.items()]
+
+
+def cells_given(given: Sequence[str] | Mapping[str, Any]) -> list[str]:
+    """`{"shots": [1, 2]}` or `{"shots": 1}` as `--only` says it."""
+    if not isinstance(given, Mapping):
+        return list(given)
+    each = {a: v if isinstance(v, list | tuple) else [v] for a, v in given.items()}
+    return [f"{axis}={','.join(map(located.dump_scalar, v))}" for axis, v in each.items()]
+
+
+def seeds_given(given: str | int | Iterable[int] | None) -> str | None:
+    """A seed or several as `--seeds` says them."""
+    if given is None or isinstance(given, str):
+        return given
+    return ",".join(map(str, [given] if isinstance(given, int) else given))
 
 
 def override(raw: Located, text: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from umlbench import paper, protocols, selection
-from umlbench.analysis import exchange_rate
+from umlbench.analysis import exchange_rate, relative_gain
 from umlbench.errors import nearest
 from umlbench.recipe.model import RecipeFile, SuiteFile, named
 from umlbench.recipe.references import References
@@ -72,9 +72,16 @@ def _meaning(raw: Located) -> list[Problem]:
     known = {*protocol.Settings.model_fields, *values.presets}
     if any(axis not in known for axis in values.choices("axes")):
         return problems  # names that refer to a misspelt axis are not wrong themselves
-    analysed = isinstance(raw.data.get("report"), dict) and raw.data["report"].get("analysis")
-    metrics = exchange_rate.METRICS if analysed else protocol.METRICS
-    return problems + References(raw, metrics).problems()
+    return problems + References(raw, _metrics(raw, protocol)).problems()
+
+
+def _metrics(raw: Located, protocol: protocols.Protocol) -> Mapping[str, protocols.Metric]:
+    """What the report may print."""
+    report = raw.data.get("report")
+    layout = report if isinstance(report, dict) else {}
+    if layout.get("analysis"):
+        return exchange_rate.METRICS
+    return {**protocol.METRICS, **(relative_gain.METRICS if layout.get("baseline") else {})}
 
 
 def _names(raw: Located) -> list[Problem]:
@@ -82,6 +89,7 @@ def _names(raw: Located) -> list[Problem]:
     problems = []
     for key, kind, known in (
         ("paper", "table or figure", paper.names()),
+        ("like", "table or figure", paper.names()),
         ("selection", "selection rule", list(selection.RULES)),
     ):
         name = raw.data.get(key)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from umlbench import protocols
-from umlbench.analysis import exchange_rate
+from umlbench.analysis import exchange_rate, relative_gain
 from umlbench.claims import Claim
 from umlbench.jobs import Grid, Job
 from umlbench.schema import Closed, Scalar, located
@@ -87,7 +87,10 @@ class Analysis(Closed):
 
 
 class Layout(Closed):
-    """How a report lays the recipe's cells out."""
+    """How a report lays the recipe's cells out.
+
+    With a `baseline`, `relative_gain` is one of the metrics: that of the first other one.
+    """
 
     metrics: list[str] = Field(min_length=1)
     rows: list[str] = Field(min_length=1)
@@ -106,6 +109,7 @@ class RecipeFile(Closed):
     id: str
     title: str
     paper: str | None = None  # whose printed numbers stand beside ours; without it, the id's
+    like: str | None = None  # the paper's item that asks the same of other data or encoders
     protocol: str
     axes: dict[str, Values] = Field(min_length=1)
     presets: dict[str, dict[Scalar, dict[str, Any]]] = Field(default_factory=dict)  # see `named`
@@ -158,8 +162,11 @@ class Recipe:
     @property
     def metrics(self) -> Mapping[str, protocols.Metric]:
         """The figures that the report may print."""
-        analysis = self.file.report.analysis
-        return analysis.metrics if analysis else self.protocol.METRICS
+        layout = self.file.report
+        if layout.analysis:
+            return layout.analysis.metrics
+        gains = relative_gain.METRICS if layout.baseline else {}
+        return {**self.protocol.METRICS, **gains}
 
     def cells(self) -> Iterator[dict[str, Scalar]]:
         """Every cell: the product of the axes in declared order, the last varying fastest."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from umlbench.analysis import relative_gain
 from umlbench.claims import Finding, Verdict
 from umlbench.protocols import Metric
 from umlbench.reporting import Coords, Entry, Report
@@ -44,7 +45,13 @@ def table(report: Report) -> Table:
     """One line per row, or one per row and kind of number where a row has several kinds."""
     layout = report.recipe.file.report
     figures = [(column, metric) for column in report.columns() for metric in layout.metrics]
-    columns = _Columns(figures, [(c, m) for c, m in figures if _versus_column(report, c)])
+    figures = [
+        (column, metric) for column, metric in figures if _has_figure(report, column, metric)
+    ]
+    differences = [
+        (c, m) for c, m in figures if _versus_column(report, c) and m != relative_gain.NAME
+    ]
+    columns = _Columns(figures, differences)
     kinds = [""] if _has_kinds(report) else []
     header = [_axis_name(axis) for axis in layout.rows] + kinds
     header += [_heading(report, *column) for column in columns.figures]
@@ -120,6 +127,13 @@ def _has_kinds(report: Report) -> bool:
 def _baseline_in_rows(report: Report) -> bool:
     layout = report.recipe.file.report
     return any(axis in layout.rows for axis in layout.baseline or {})
+
+
+def _has_figure(report: Report, column: Coords, metric: str) -> bool:
+    """Whether a column has anything to say: the baseline has no gain over itself."""
+    return (
+        metric != relative_gain.NAME or _baseline_in_rows(report) or _versus_column(report, column)
+    )
 
 
 def _versus_column(report: Report, column: Coords) -> bool:

@@ -293,8 +293,9 @@ def dump(value: Any) -> str:
 
 
 def dump_scalar(value: Any) -> str:
-    """A scalar as YAML writes it (`true`, `null`, `0.5`)."""
-    return yaml.dump(value, Dumper=_Dumper, width=math.inf).split("\n")[0]
+    """A scalar as YAML writes it (`true`, `null`, `0.5`); a list or mapping in brackets."""
+    flow = yaml.dump(value, Dumper=_Dumper, width=math.inf, default_flow_style=True)
+    return flow.split("\n")[0]
 
 
 class _Dumper(yaml.SafeDumper):

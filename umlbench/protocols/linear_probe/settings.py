@@ -74,6 +74,8 @@ TEXT_ONLY = {  # without effect on a method without text
     "alpha",
 }
 
+FITTED = {"text_dataset", "text_type", "text_aliases"}  # of those, what a fitted encoder sees
+
 MEASURES = ("test_sets", "geometry", "plane")  # of the selected head; unset, they are no settings
 
 
@@ -143,6 +145,11 @@ class Settings(Closed):
         return self.made_of.text or self.made_of.projection
 
     @property
+    def fits_text(self) -> bool:
+        """Whether the text encoder is made from the sentences, its width included."""
+        return self.reads_text and self.text_encoder == "tfidf"
+
+    @property
     def target_dtype(self) -> Dtype:
         """What the target's encoder computes in."""
         return self.dtype
@@ -178,6 +185,7 @@ class Settings(Closed):
     def identity(self) -> dict[str, Any]:
         """All fields, without those that have no effect on the method or ask for nothing."""
         unused = set() if self.made_of.text else set(TEXT_ONLY)
+        unused -= FITTED if self.fits_text else set()
         unused |= set(MEASURES) - set(self.measures)
         unused |= set() if self.reads_text else {"text_encoder"}
         if "centred" not in (self.scaling, self.text_scaling):

@@ -71,11 +71,11 @@ class Sources:
     def fingerprints(self) -> dict[str, str]:
         """What a job's id holds of its inputs: content of the data, identity of the weights."""
         found = {self.settings.dataset: self.dataset.fingerprint}
-        found[self.settings.encoder] = digest(self.encoder.key())
+        found[_named(self.encoder_need)] = digest(self.encoder.key())
         if self.settings.made_of.text:
             found[f"{self.settings.texts_of}/{self.settings.text_type}"] = self.texts.fingerprint
         if self.settings.reads_text:
-            found[f"{self.settings.text_encoder} (text)"] = digest(self.text_encoder.key())
+            found[_named(_text_encoder(self.settings))] = digest(self.text_encoder.key())
         for name, (other, _) in self.test_sets.items():
             found[name] = other.fingerprint
         if self.settings.plane:
@@ -90,8 +90,9 @@ def reads(settings: Settings) -> Reads:
     needs: list[Need] = [target, *others, encoder]
     features = [Encoded(encoder, target)]
     features += [Encoded(_encoder(settings, other.dataset), other) for other in others]
-    if settings.made_of.text:
+    if settings.made_of.text or settings.fits_text:
         needs.append(_texts(settings))
+    if settings.made_of.text:
         features.append(Encoded(_text_encoder(settings), _texts(settings)))
     if settings.reads_text:
         needs.append(_text_encoder(settings))
@@ -117,9 +118,16 @@ def _text_encoder(s: Settings) -> EncoderNeed:
         "text",
         s.dtype,
         pooling=s.text_pooling,
-        fitted_on=_texts(s) if s.text_encoder == "tfidf" else None,
+        fitted_on=_texts(s) if s.fits_text else None,
         dataset=_of(s.text_encoder, s.texts_of),
     )
+
+
+def _named(need: EncoderNeed) -> str:
+    """What an encoder is called among the inputs: with what it is of, where there are several."""
+    of = need.fitted_on or need.dataset
+    name = f"{need.label} of {of}" if of else need.label
+    return f"{name} (text)" if need.modality == "text" else name
 
 
 def _of(encoder: str, dataset: str) -> str:
