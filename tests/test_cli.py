@@ -149,7 +149,7 @@ def test_list(umlbench):
 
 
 def test_list_on_a_narrow_terminal(umlbench, monkeypatch):
-    monkeypatch.setattr(cli, "PIPE_WIDTH", 80)
+    monkeypatch.setattr(cli.printing, "PIPE_WIDTH", 80)
     out = umlbench("list").out
     assert max(len(line) for line in out.splitlines()) <= 80
     item = out[out.index("\nfigure7 ") : out.index("\nfigure8 ")]
@@ -412,8 +412,8 @@ def test_doctor(umlbench, monkeypatch):
 
 
 def test_completion_offers_recipes():
-    assert "digits" in cli._complete("di")
-    assert cli._complete("zzz") == []
+    assert "digits" in cli.options.complete("di")
+    assert cli.options.complete("zzz") == []
 
 
 def test_the_console_script_runs_as_a_module():
@@ -426,7 +426,7 @@ def test_the_console_script_runs_as_a_module():
 
 def test_paths_of_this_machine_are_in_no_module():
     home = str(Path.home())
-    assert all(home not in p.read_text() for p in Path(cli.__file__).parent.glob("*.py"))
+    assert all(home not in p.read_text() for p in Path(api.__file__).parent.rglob("*.py"))
 
 
 PARTLY = """\

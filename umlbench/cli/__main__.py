@@ -1,0 +1,5 @@
+"""`python -m umlbench.cli`."""
+
+from umlbench.cli import main
+
+main()
