@@ -2,6 +2,7 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -159,3 +160,22 @@ def test_a_figure_that_cannot_be_written(tmp_path):
 def test_a_format_that_is_no_picture(tmp_path):
     with pytest.raises(UserError, match="unknown format 'jpg', did you mean 'png'"):
         api.plot("figure3", results=tmp_path, formats=["jpg"])
+
+
+COMMITTED = Path(__file__).parents[1] / "results"
+
+
+@pytest.mark.parametrize(
+    ("figure", "drawn"),
+    [
+        ("figure8", ["laptop_exchange-figure8.png", "laptop_exchange-figure8-isolines.png"]),
+        ("figure44", ["laptop_geometry-figure44.png"]),
+        ("figure10", ["real_neurons-figure10.png"]),
+    ],
+)
+def test_a_figure_that_was_not_run_is_drawn_of_what_is_like_it(figure, drawn, tmp_path):
+    said: list[str] = []
+    paths = umlbench.plot(figure, results=COMMITTED, out=tmp_path, say=said.append)
+    assert set(drawn) <= {path.name for path in paths}
+    assert all(path.stat().st_size > 5000 for path in paths)
+    assert [line.startswith(f"{figure} was not run; this is ") for line in said] == [True]

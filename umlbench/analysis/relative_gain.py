@@ -15,7 +15,9 @@ from umlbench.protocols import Metric
 from umlbench.stats import Interval, t_quantile
 
 NAME = "relative_gain"
-METRICS: Mapping[str, Metric] = {NAME: Metric("Relative gain", "percent", True, digits=1)}
+METRICS: Mapping[str, Metric] = {
+    NAME: Metric("Relative gain", "percent of the baseline", True, digits=1)
+}
 
 
 def gain(figure: float, baseline: float) -> float | None:

@@ -162,3 +162,11 @@ def test_nothing_to_draw(hand, tmp_path):
     layout = {**LAYOUT, "plot": PLOT}
     assert figures.draw(hand.report(hand.recipe(report=layout)), tmp_path) == []  # no records
     assert not list(tmp_path.iterdir())
+
+
+def test_an_axis_of_percent_ends_where_percent_do(hand):
+    recipe = hand.recipe(report={**LAYOUT, "plot": PLOT})
+    hand.fill(recipe, lambda cell, seed: {1: 60.0, 2: 99.0, 3: 100.0}[seed])
+    (axes,) = lines.make(hand.report(recipe), ()).axes
+    assert axes.get_ylim()[1] == 103.0  # the interval ends at 143
+    assert axes.get_ylim()[0] > 0

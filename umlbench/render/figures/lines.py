@@ -78,6 +78,9 @@ def _panel(report: Report, plot: Plot, axes: Axes, name: str, at: Mapping[str, S
     _ticks(report, plot.x, axes, xs)
     if metric.log_axis and all(v.low > 0 for line in lines for _, v in line.ours):
         style.logarithmic(axes)
+    if metric.unit == "percent":  # of a whole: an interval may pass its ends, the axis does not
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, -3.0), min(high, 103.0))
     axes.set_xlabel(places.axis_name(plot.x))
     label = "\n".join(textwrap.wrap(metric.label, WRAP))
     axes.set_ylabel(f"{label}\n({metric.unit})")

@@ -44,6 +44,6 @@ def _panel(axes: Axes, title: str, record: Record, curve: Curve) -> None:
     axes.axvline(0, color=style.DARK, label="boundary")
     accuracy = METRICS["plane_accuracy"].show(record.metrics["plane_accuracy"])
     axes.set_title(f"{title}\n{accuracy} percent on their side")
-    axes.set_xlabel("along the boundary's normal (head input units)")
+    axes.set_xlabel("along the normal (head input units)")
     axes.set_ylabel("along the rest of the\ndifference of means")
     axes.legend(fontsize=7, loc="best")
