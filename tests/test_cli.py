@@ -127,7 +127,7 @@ def test_plot(umlbench, filled, tmp_path):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("figure7", "figure7: nothing is recorded, since it has no recipe yet"),
+        ("table3", "table3: nothing is recorded, since it has no recipe yet"),
         ("figure27", "no records of figure8 in results"),
         ("figure2", "figure 2 of the paper is a diagram without data"),
         ("figur", "unknown recipe 'figur'"),
@@ -153,7 +153,7 @@ def test_list_on_a_narrow_terminal(umlbench, monkeypatch):
     out = umlbench("list").out
     assert max(len(line) for line in out.splitlines()) <= 80
     item = out[out.index("\nfigure7 ") : out.index("\nfigure8 ")]
-    assert {"Transfer:", "(transfer)", "no", "recipe", "yet"} <= set(item.split())
+    assert {"Transfer:", "(transfer)", "not", "run"} <= set(item.split())
 
 
 def test_show(umlbench):

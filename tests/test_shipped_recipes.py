@@ -25,6 +25,10 @@ SMALL = {
     "linear_probe": ["max_iterations=40", "warmup_iterations=5", "eval_every=20", "patience=2"],
     "self_supervised": ["epochs=2"],
     "theory": ["designs=2", "replicates=5"],
+    "transfer": [
+        *("max_iterations=6", "warmup_iterations=2", "eval_every=5", "patience=2"),
+        *("frozen_iterations=3", "batch_size=6"),
+    ],
 }
 SINGLE = [name for name in recipe.names() if len(recipe.bundle(name).recipes) == 1]
 FILES = {name: recipe.load(name).file for name in SINGLE}
@@ -92,7 +96,7 @@ def test_a_shipped_recipe_runs_end_to_end(name, world, tmp_path, monkeypatch):
         assert name not in PROBES or "r_squared" in {entry.metric for entry in figures}
     elif name in HEADS_MEASURED:
         assert {entry.metric for entry in figures} == set(FILES[name].report.metrics)
-    elif FILES[name].protocol in ("finetune", "linear_probe"):
+    elif FILES[name].protocol in ("finetune", "linear_probe", "transfer"):
         assert len(figures) == len(list(report.entries()))
     if (
         name in ACCURACIES and "dataset" in FILES[name].axes

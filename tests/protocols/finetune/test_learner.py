@@ -148,7 +148,7 @@ def test_a_model_without_known_projections_is_one_clear_line():
 def test_full_training_changes_everything_but_a_pooler(world, kind):
     text = encoder(world, kind)
     tower = text_tower(text, settings(text_update="full"), 1)
-    one = training(text, tower, text_learning_rate=1e-3)
+    one = training(text, tower, apart_rate=1e-3)
     before, after = after_training(one)
     still = before.keys() - changed(before, after)
     assert all("pooler" in name or name == "head.scales" for name in still), still
