@@ -10,7 +10,7 @@ import tiny_world
 import torch
 from safetensors.torch import load_file
 
-from umlbench import api
+from umlbench import api, recipe
 from umlbench.encoders import text
 from umlbench.errors import MissingInput, UserError
 from umlbench.jobs import Context, Job
@@ -269,18 +269,19 @@ def test_interrupted_before_or_after_the_stack_begins_the_weights_are_the_same(
 @pytest.mark.parametrize("name", [BERT, GPT2])
 def test_figure7_runs_end_to_end(root, tmp_path, monkeypatch, name):
     monkeypatch.setenv("UMLBENCH_CACHE", str(tmp_path / "cache"))
-    small = [f"{key}={value}" for key, value in BASE.items() if key != "text_encoder"]
-    changes = [f"text_encoder={name}", "precision=float32", "max_iterations=6", *small[:-6]]
-    changes += ["warmup_iterations=2", "eval_every=5", "batch_size=4", "learning_rate=0.01"]
-    where = {"results": tmp_path, "data": root, "offline": True}
-    ran = api.run("figure7", **where, overrides=changes)
+    small = {**BASE, "text_encoder": name, "max_iterations": 6, "precision": "float32"}
+    changes = [f"{key}={value}" for key, value in small.items()]
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(recipe.load("figure7", overrides=changes).to_yaml())
+    ran = api.run(mine, results=tmp_path, data=root, offline=True)
     assert [record.error for record in ran.failed] == []
     cells = {(r.cell["backbone"], r.cell["initialisation"]) for r in ran.made}
     assert cells == set(CORNERS)
     assert all(list(r.seconds) == ["decode", "train", "wait"] for r in ran.made)
-    [report] = api.build_reports(["figure7"], results=tmp_path, overrides=changes)
+    [report] = api.build_reports([mine], results=tmp_path)
     assert report.done == report.jobs == 4
-    files = api.plot("figure7", results=tmp_path, formats=["svg"], overrides=changes)
+    assert [entry.paper for entry in report.entries()] == [None] * 4  # it prints gains
+    files = api.plot(mine, results=tmp_path, formats=["svg"])
     assert [file.name for file in files] == ["figure7.svg"]
 
 
