@@ -86,7 +86,7 @@ class Back(nn.Module):
 def test_layers_that_look_back_in_a_way_of_their_own_are_refused():
     model = language("GPT2")
     model.h = nn.ModuleList([Back()])
-    with pytest.raises(UserError, match="a 'gpt2' cannot be .* its layers look back only"):
+    with pytest.raises(UserError, match=r"a 'gpt2' cannot be .* its layers look back only"):
         Stack(model)
 
 

@@ -286,7 +286,8 @@ def test_figure7_runs_end_to_end(root, tmp_path, monkeypatch, name):
 
 
 def test_a_plan_states_memory(context):
-    count = sum(v.numel() for v in load_file(context.data / f"encoders/{BERT}/model.safetensors").values())
+    stored = load_file(context.data / f"encoders/{BERT}/model.safetensors")
+    count = sum(value.numel() for value in stored.values())
     assert transfer.memory(job().settings, context) == 16 * count
     assert transfer.memory(job("frozen").settings, context) == 4 * count
     absent = Context(cache=context.cache, data=context.cache, offline=True)

@@ -232,7 +232,9 @@ class Transformer:
                 model = transformers.AutoModel.from_config(config, dtype=torch.float32)
         except (KeyError, ValueError) as error:
             line = str(error).strip().splitlines()[0]
-            raise UserError(f"encoder '{self.name}': no new '{kind}' can be made: {line}") from error
+            raise UserError(
+                f"encoder '{self.name}': no new '{kind}' can be made: {line}"
+            ) from error
         return model.to(self.device)
 
     @cached_property

@@ -76,7 +76,7 @@ def _look_everywhere(layers: nn.Module) -> None:
     """Without a mask, attention is causal where a module says so."""
     for module in layers.modules():
         if hasattr(module, "is_causal"):
-            module.is_causal = False
+            setattr(module, "is_causal", False)  # noqa: B010 - a plain flag, no tensor or module
 
 
 @torch.no_grad()
@@ -149,7 +149,7 @@ def patches(images: Tensor, side: int) -> Tensor:
 
 
 def _linear(rows: int, columns: int, stream: torch.Generator) -> nn.Linear:
-    made = nn.utils.skip_init(nn.Linear, columns, rows)
+    made = nn.Linear(columns, rows, device="meta").to_empty(device="cpu")
     with torch.no_grad():
         made.weight.copy_(linear_init(rows, columns, stream))
         made.bias.zero_()

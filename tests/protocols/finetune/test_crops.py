@@ -23,7 +23,7 @@ def test_a_part_lies_in_its_photo(seed, row, iteration):
     assert 0 <= left <= left + width <= 1 + 1e-12
     assert 0 <= top <= top + height <= 1 + 1e-12
     assert width * height <= 1
-    assert 0.08 - 1e-9 <= width * height or 1.0 in (width, height)
+    assert width * height >= 0.08 - 1e-9 or 1.0 in (width, height)
 
 
 def test_areas_and_mirrors_are_spread_as_stated():

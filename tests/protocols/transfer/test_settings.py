@@ -48,9 +48,10 @@ def test_what_only_a_stack_that_learns_reads_is_not_in_the_identity_of_a_frozen_
 )
 def test_what_changes_a_figure_is_in_the_identity(change):
     for backbone in ("frozen", "full_finetune"):
-        assert settings(backbone=backbone, **change).identity() != settings(
-            backbone=backbone
-        ).identity()
+        assert (
+            settings(backbone=backbone, **change).identity()
+            != settings(backbone=backbone).identity()
+        )
 
 
 @pytest.mark.parametrize(

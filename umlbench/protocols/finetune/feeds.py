@@ -59,7 +59,7 @@ class Vectors:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def batches(self, rows: Iterable[Tensor], first: int = 0) -> Iterator[Inputs]:
+    def batches(self, rows: Iterable[Tensor], first: int = 0) -> Iterator[Inputs]:  # noqa: ARG002
         """See `Feed`."""
         x = self.samples.x.to(self.device)
         for batch in rows:
@@ -78,7 +78,7 @@ class Prompts:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def batches(self, rows: Iterable[Tensor], first: int = 0) -> Iterator[Inputs]:
+    def batches(self, rows: Iterable[Tensor], first: int = 0) -> Iterator[Inputs]:  # noqa: ARG002
         """See `Feed`."""
         for batch in rows:
             made = self.pad([self.tokens[row] for row in batch.tolist()])
