@@ -310,8 +310,21 @@ def test_a_folder_that_is_no_image_set_is_one_clear_line(context, tmp_path):
 
 
 def test_a_name_that_is_no_language_model_is_one_clear_line(context):
-    with pytest.raises(MissingInput, match="weights of encoder 'mobilenetv2_100' not found"):
-        transfer.inputs(job(text_encoder="mobilenetv2_100").settings, context)
+    with pytest.raises(MissingInput, match="weights of encoder 'resnet18' not found"):
+        transfer.inputs(job(text_encoder="resnet18").settings, context)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"model_type": "abacus"}', '{"model_type": "clap"}'])
+@pytest.mark.parametrize("initialisation", ["scratch", "text"])
+def test_a_folder_that_is_no_language_model_is_one_clear_line(
+    context, tmp_path, content, initialisation
+):
+    (tmp_path / "config.json").write_text(content)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    one = job("frozen", initialisation, text_encoder=f"mine@{tmp_path}")
+    with pytest.raises(UserError, match="'mine'|'clap'") as told:
+        prepare(one, context).training({})
+    assert "\n" not in told.value.message
 
 
 @pytest.mark.parametrize("name", ["initialisation", "image_size", "text_encoder"])

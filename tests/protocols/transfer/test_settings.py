@@ -59,6 +59,7 @@ def test_what_changes_a_figure_is_in_the_identity(change):
     [
         ({"text_encoder": "tfidf"}, "'tfidf' is no model of transformers"),
         ({"text_encoder": "clip:RN50"}, "'clip:RN50' is no model of transformers"),
+        ({"text_encoder": "mobilenetv2_100"}, "'mobilenetv2_100' is no model of transformers"),
         ({"text_encoder": "imported:mine"}, "'imported:mine' is no model of transformers"),
         ({"text_encoder": "tfidff"}, "did you mean 'tfidf'"),
         ({"image_size": 230}, r"image_size \(230\) is no multiple of patch_size \(16\)"),

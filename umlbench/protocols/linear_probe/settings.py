@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from umlbench import data, encoders
 from umlbench.encoders import Dtype, Pooling, Transform
+from umlbench.encoders.weights import PUBLISHED, split_name
 from umlbench.errors import nearest
 from umlbench.models.scaling import Scaling
 from umlbench.needs import IMPORTED
@@ -133,7 +134,9 @@ def plausible_encoder(name: str) -> str:
 
 def not_of_transformers(name: str) -> str:
     """Why an encoder cannot be a model of transformers; empty where it may be one."""
-    other = name in encoders.NAMES or name.startswith((IMPORTED, "clip:"))
+    published = PUBLISHED.get(split_name(name)[0])
+    other = published is not None and published.repo.startswith("timm/")
+    other = other or name in encoders.NAMES or name.startswith((IMPORTED, "clip:"))
     return f"'{name}' is no model of transformers" if other else ""
 
 
