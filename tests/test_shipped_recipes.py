@@ -192,6 +192,22 @@ def test_fine_tuning_has_the_paper_s_rate_and_batch_and_the_released_rest(name):
     assert FILES[name].grid["alpha"] == [0.2, 0.5, 0.7, 1.0, 1.5]
 
 
+def test_figure_7_has_what_the_paper_states_of_it():
+    """Section B.4.4; the small one differs in its size alone."""
+    table, stated = paper.load("figure7"), ("patch_size", "dropout", "embedding_norm")
+    loaded, laptop = recipe.load("figure7"), recipe.load("figure7_small")
+    for cell, other in zip(loaded.cells(), laptop.cells(), strict=True):
+        one, small = loaded.settings(cell), laptop.settings(other)
+        assert one.dataset == table.context["dataset"]
+        assert one.text_encoder.startswith("bert-large")
+        assert (one.image_size, one.patch_size, one.dropout) == (224, 16, 0.1)
+        assert one.frozen_iterations == 2000
+        assert all(getattr(one, name) == getattr(small, name) for name in stated)
+    for one in (loaded, laptop):
+        assert one.axes["backbone"] == table.axes["backbone"]
+        assert one.file.report.baseline == {"initialisation": "scratch"}
+
+
 def trainings(name, **at):
     """What is trained for the cells of a recipe at some values, by dataset, shots and method."""
     found = {}

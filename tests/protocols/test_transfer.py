@@ -322,7 +322,7 @@ def test_a_folder_that_is_no_language_model_is_one_clear_line(
     (tmp_path / "config.json").write_text(content)
     (tmp_path / "model.safetensors").write_bytes(b"")
     one = job("frozen", initialisation, text_encoder=f"mine@{tmp_path}")
-    with pytest.raises(UserError, match="'mine'|'clap'") as told:
+    with pytest.raises(UserError, match=r"'mine'|'clap'") as told:
         prepare(one, context).training({})
     assert "\n" not in told.value.message
 
