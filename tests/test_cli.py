@@ -153,7 +153,7 @@ def test_list_on_a_narrow_terminal(umlbench, monkeypatch):
     out = umlbench("list").out
     assert max(len(line) for line in out.splitlines()) <= 80
     item = out[out.index("\nfigure7 ") : out.index("\nfigure8 ")]
-    assert {"Transfer:", "(transfer)", "no", "recipe", "yet"} <= set(item.split())
+    assert {"Transfer:", "(transfer)", "not", "run"} <= set(item.split())
 
 
 def test_show(umlbench):

@@ -118,6 +118,18 @@ def test_a_misprinted_average_is_replaced_and_noted(hand):
     assert len(noted) == len(wrong)
 
 
+def test_numbers_of_another_metric_are_not_set_beside_ours(hand):
+    """Figure 7 prints relative gains: neither they nor their claims are about accuracies."""
+    recipe = hand.recipe(
+        paper="figure7",
+        axes={"shots": [1], "method": ["unimodal"]},
+        report={"metrics": ["accuracy"], "rows": ["shots"]},
+    )
+    report = hand.report(recipe)
+    assert report.printed is None
+    assert report.verdicts == []
+
+
 def test_the_papers_claims_are_judged_on_our_records(table12):
     assert [(text, [v.finding for v in found]) for text, found in table12.verdicts] == [
         ("Ours is above unimodal on average", ["holds"])  # the other names uml_init

@@ -25,6 +25,10 @@ SMALL = {
     "linear_probe": ["max_iterations=40", "warmup_iterations=5", "eval_every=20", "patience=2"],
     "self_supervised": ["epochs=2"],
     "theory": ["designs=2", "replicates=5"],
+    "transfer": [
+        *("max_iterations=6", "warmup_iterations=2", "eval_every=5", "patience=2"),
+        *("frozen_iterations=3", "batch_size=6"),
+    ],
 }
 SINGLE = [name for name in recipe.names() if len(recipe.bundle(name).recipes) == 1]
 FILES = {name: recipe.load(name).file for name in SINGLE}
@@ -92,7 +96,7 @@ def test_a_shipped_recipe_runs_end_to_end(name, world, tmp_path, monkeypatch):
         assert name not in PROBES or "r_squared" in {entry.metric for entry in figures}
     elif name in HEADS_MEASURED:
         assert {entry.metric for entry in figures} == set(FILES[name].report.metrics)
-    elif FILES[name].protocol in ("finetune", "linear_probe"):
+    elif FILES[name].protocol in ("finetune", "linear_probe", "transfer"):
         assert len(figures) == len(list(report.entries()))
     if (
         name in ACCURACIES and "dataset" in FILES[name].axes
@@ -186,6 +190,22 @@ def test_fine_tuning_has_the_paper_s_rate_and_batch_and_the_released_rest(name):
         assert settings.scale == (100.0 if settings.encoder.startswith("clip:") else 1.0)
         assert (settings.scaling, settings.text_scaling, settings.shots) == ("raw", "raw", None)
     assert FILES[name].grid["alpha"] == [0.2, 0.5, 0.7, 1.0, 1.5]
+
+
+def test_figure_7_has_what_the_paper_states_of_it():
+    """Section B.4.4; the small one differs in its size alone."""
+    table, stated = paper.load("figure7"), ("patch_size", "dropout", "embedding_norm")
+    loaded, laptop = recipe.load("figure7"), recipe.load("figure7_small")
+    for cell, other in zip(loaded.cells(), laptop.cells(), strict=True):
+        one, small = loaded.settings(cell), laptop.settings(other)
+        assert one.dataset == table.context["dataset"]
+        assert one.text_encoder.startswith("bert-large")
+        assert (one.image_size, one.patch_size, one.dropout) == (224, 16, 0.1)
+        assert one.frozen_iterations == 2000
+        assert all(getattr(one, name) == getattr(small, name) for name in stated)
+    for one in (loaded, laptop):
+        assert one.axes["backbone"] == table.axes["backbone"]
+        assert one.file.report.baseline == {"initialisation": "scratch"}
 
 
 def trainings(name, **at):

@@ -25,6 +25,7 @@ from umlbench.schema import Scalar, as_label
 from umlbench.stats import Interval, interval
 
 Coords = Mapping[str, Scalar]
+SAME = {"accuracy": "top-1 accuracy"}  # our metrics by another name on the paper's side
 _NOWHERE = object()  # no value of any axis: None is one
 
 
@@ -353,9 +354,16 @@ def _of_trial(record: Record, index: int) -> Record:
 
 
 def _printed(recipe: Recipe) -> PaperTable | None:
-    """The paper's numbers; `digits`, `theory` and a user's own recipes are no items of it."""
+    """The paper's numbers, where they are of the report's first metric.
+
+    `digits`, `theory` and a user's own recipes are no items of the paper.
+    """
     name = recipe.file.paper or recipe.id
-    return paper.load(name) if name in paper.names() else None
+    if name not in paper.names():
+        return None
+    table = paper.load(name)
+    ours, theirs = recipe.file.report.metrics[0], table.metric
+    return table if theirs in (None, ours, SAME.get(ours)) else None
 
 
 def _latest(records: Iterable[Record]) -> dict[str, Record]:

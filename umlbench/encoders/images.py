@@ -37,14 +37,14 @@ CLIP: dict[str, Any] = {
 Transform = Callable[["Image"], "torch.Tensor"]
 
 
-def clip_transform() -> Transform:
-    """`CLIP` as a function from a PIL image to (3, 224, 224) float32; see the module's text."""
+def clip_transform(size: int = SIZE) -> Transform:
+    """`CLIP` as a function from a PIL image to (3, size, size) float32; see the module's text."""
     mend_torchvision()
     transforms: Any = import_module("torchvision.transforms")
     made: Transform = transforms.Compose(
         [
-            transforms.Resize(SIZE, interpolation=transforms.InterpolationMode.BICUBIC),
-            transforms.CenterCrop(SIZE),
+            transforms.Resize(size, interpolation=transforms.InterpolationMode.BICUBIC),
+            transforms.CenterCrop(size),
             transforms.ToTensor(),
             transforms.Normalize(CLIP["mean"], CLIP["std"]),
         ]

@@ -216,6 +216,27 @@ class Transformer:
             parameter.requires_grad_("pooler" not in name)
         return model
 
+    def untrained(self, seed: int) -> Any:
+        """The same architecture in float32, its weights drawn as its library draws new ones.
+
+        Reads the configuration alone. Raises `UserError` for a kind that transformers lacks.
+        """
+        import torch
+
+        transformers = import_transformers()
+        kind = self.config.get("model_type")
+        try:
+            config = transformers.CONFIG_MAPPING[kind].from_dict(self.config)
+            with torch.random.fork_rng([]):  # the library draws from the global generator
+                torch.manual_seed(seed)
+                model = transformers.AutoModel.from_config(config, dtype=torch.float32)
+        except (KeyError, ValueError) as error:
+            line = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"encoder '{self.name}': no new '{kind}' can be made: {line}"
+            ) from error
+        return model.to(self.device)
+
     @cached_property
     def _model(self) -> Any:
         return self._load(self.dtype)

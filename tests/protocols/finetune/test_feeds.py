@@ -65,6 +65,30 @@ def test_photos_are_decoded_once_where_they_are_kept(paths, transform, monkeypat
     assert len(opened) == 4 + 5
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_crop_is_told_the_rows_and_the_iteration(paths, keep, monkeypatch):
+    told = []
+
+    def crop(x, rows, iteration):
+        told.append((len(x), rows.tolist(), iteration))
+        return x[:, :, :4, :4]
+
+    monkeypatch.setattr(feeds, "room_for", lambda *_: "cpu" if keep else None)
+    halves = images.halves(images.clip_transform(48))
+    made = photos(paths, torch.arange(4), halves, "cpu", 48, crop)
+    found = [tuple(x.shape) for (x,) in made.batches(ROWS, 7)]
+    assert found == [(2, 3, 4, 4), (3, 3, 4, 4)]
+    assert told == [(2, [2, 0], 7), (3, [1, 1, 3], 8)]
+
+
+def test_the_room_that_is_asked_for_is_that_of_the_photos_as_resized(paths, monkeypatch):
+    asked = []
+    monkeypatch.setattr(feeds, "room_for", lambda size, device: asked.append(size))
+    photos(paths, torch.arange(4), images.halves(images.clip_transform(48)), "cpu", 48)
+    photos(paths, torch.arange(4), images.halves(images.clip_transform()), "cpu")
+    assert asked == [4 * 3 * 48**2, 4 * 3 * 224**2]
+
+
 def test_a_broken_photo_is_named(paths, transform, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no photo")

@@ -148,7 +148,7 @@ def test_a_model_without_known_projections_is_one_clear_line():
 def test_full_training_changes_everything_but_a_pooler(world, kind):
     text = encoder(world, kind)
     tower = text_tower(text, settings(text_update="full"), 1)
-    one = training(text, tower, text_learning_rate=1e-3)
+    one = training(text, tower, apart_rate=1e-3)
     before, after = after_training(one)
     still = before.keys() - changed(before, after)
     assert all("pooler" in name or name == "head.scales" for name in still), still
@@ -170,6 +170,40 @@ def test_recomputed_activations_give_the_same_weights(world, kind, mode):
         forwards.append(len(count))
     assert changed(*weights) == set()
     assert forwards == [10, 5]
+
+
+# Learning later
+
+
+def test_what_waits_begins_at_its_step_and_adapters_alone_do(world):
+    """Five steps, the text's adapters from the third one on; the rest of it never learns."""
+    text = encoder(world, "Llama")
+    one, seen = training(text, text_tower(text, settings(), 1), apart_from=3), []
+    before, step = deepcopy(one.learner.state_dict()), one._step
+
+    def noting(iteration):
+        step(iteration)
+        seen.append(changed(before, one.learner.state_dict()))
+
+    one._step = noting
+    one.finish()
+    adapters = {name for name in before if "lora_" in name}
+    assert [bool(names & adapters) for names in seen] == [False, False, False, True, True]
+    assert all({"towers.0.weight", "head.head"} <= names for names in seen)
+    assert seen[-1] == adapters | {"towers.0.weight", "head.head"}
+
+
+def test_a_state_has_the_same_names_before_and_after_the_wait():
+    head = SharedHead(torch.ones(2, 3), [None], [1.0], learnable=False)
+    tower = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3).requires_grad_(False))
+    learner = Learner([tower], head, "corrected", apart=[tower])
+    names = set(learner.state())
+    assert names == {"towers.0.0.weight", "towers.0.0.bias", "head.head"}
+    learner.wait(True)
+    assert set(learner.state()) == names
+    assert [p.requires_grad for p in tower.parameters()] == [False] * 4
+    learner.wait(False)
+    assert [p.requires_grad for p in tower.parameters()] == [True, True, False, False]
 
 
 # The learner

@@ -147,7 +147,7 @@ class Pictures:
     def __len__(self):
         return len(self.y)
 
-    def batches(self, rows):
+    def batches(self, rows, first=0):
         return ((self.x[row],) for row in rows)
 
 
@@ -282,12 +282,12 @@ def test_half_precision_computes_in_halves_and_keeps_float32_weights(precision):
     assert not torch.equal(rounded.losses, exact.losses)
 
 
-def test_text_encoders_may_have_a_rate_of_their_own():
+def test_auxiliary_towers_may_have_a_rate_of_their_own():
     made = {}
     for rate in (None, 1e-2):
         head = SharedHead(torch.ones(3, 6), [None] * 2, [1.0, 1.0], learnable=False)
         learner = Learner([convolutions(), nn.Linear(6, 6)], head, "evaluation")
-        optimizer = module._optimizer(learner, Tuning(5e-5, text_learning_rate=rate))
+        optimizer = module._optimizer(learner, Tuning(5e-5, apart_rate=rate))
         made[rate] = [(len(g["params"]), g["base"]) for g in optimizer.param_groups]
     assert made == {None: [(6, 5e-5), (2, 5e-5)], 1e-2: [(6, 5e-5), (2, 1e-2)]}
 
@@ -376,7 +376,7 @@ def test_waiting_is_told_from_training(monkeypatch):
     monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
 
     class Slow(Pictures):
-        def batches(self, rows):
+        def batches(self, rows, first=0):
             for batch in super().batches(rows):
                 now[0] += 2
                 yield batch

@@ -4,6 +4,7 @@ A linear probe whose backbone learns: methods, data, draws, text, starting point
 schedule, stopping and selection are those of `protocols.linear_probe`. What is added is `settings`
 of who learns and in what precision, `feeds` of decoded photos and sentences, the `learner` (towers
 and the shared head), one `training` with autograd, and a `checkpoint` after every evaluation.
+`protocols.transfer` trains another network with all but the first.
 
 A job is trained alone, its grid points one after the other.
 """
@@ -11,21 +12,23 @@ A job is trained alone, its grid points one after the other.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from umlbench.jobs import Context, Job, Outcome
 from umlbench.needs import Reads
 from umlbench.protocols.finetune.settings import Settings
 from umlbench.protocols.linear_probe.outcome import METRICS, selected
+from umlbench.protocols.linear_probe.settings import Budget
 from umlbench.protocols.linear_probe.sources import Sources
 from umlbench.protocols.linear_probe.sources import reads as what_it_reads
-from umlbench.schema import Closed
+from umlbench.schema import Closed, Scalar
 
 if TYPE_CHECKING:
     from umlbench.protocols.finetune.checkpoint import Checkpoint
-    from umlbench.protocols.finetune.training import Moment
+    from umlbench.protocols.finetune.ranks import Ranks
+    from umlbench.protocols.finetune.training import Moment, Training
 
 __all__ = [
     "DTYPE",
@@ -38,6 +41,7 @@ __all__ = [
     "memory",
     "reads",
     "run",
+    "trained",
 ]
 
 VERSION = 1
@@ -74,8 +78,39 @@ def batch(job: Job) -> str:
 
 def run(jobs: Sequence[Job], context: Context) -> Iterator[tuple[Job, Outcome]]:
     """Train every grid point of each job, from where a killed process left it, and select."""
-    from umlbench.protocols.finetune.checkpoint import resumable
     from umlbench.protocols.finetune.prepared import prepare
+
+    return trained(jobs, context, prepare)
+
+
+class Ready(Protocol):
+    """A job with all that it trains on."""
+
+    @property
+    def drawn(self) -> str:
+        """Where its few-shot rows come from."""
+        ...
+
+    @property
+    def keys(self) -> Mapping[str, str]:
+        """Those of the features that it read."""
+        ...
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """What reading took, by stage."""
+        ...
+
+    def training(self, at: Mapping[str, Scalar], ranks: Ranks) -> Training:
+        """The training of one grid point."""
+        ...
+
+
+def trained(
+    jobs: Sequence[Job], context: Context, prepare: Callable[[Job, Context], Ready]
+) -> Iterator[tuple[Job, Outcome]]:
+    """Each job, its grid points trained and one selected, from where a killed process left it."""
+    from umlbench.protocols.finetune.checkpoint import resumable
     from umlbench.protocols.finetune.ranks import joined
 
     ranks = joined(context.device)
@@ -96,7 +131,7 @@ def _noting(job: Job, checkpoint: Checkpoint) -> Callable[[Moment], None]:
     """Keeps every moment, and says now and then how far the job is."""
     place = " ".join(f"{axis}={value}" for axis, value in job.cell.items())
     name, trials = f"{job.recipe} {place} seed={job.seed}", len(job.trials())
-    total = cast(Settings, job.settings).max_iterations
+    total = cast(Budget, job.settings).max_iterations
     said = time.monotonic()
 
     def note(moment: Moment) -> None:

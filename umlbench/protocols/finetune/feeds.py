@@ -2,7 +2,8 @@
 
 A feed has labels and turns row numbers into batches on the device. Photos are decoded once where
 they fit into a quarter of the free memory (of the device, else of the machine), as the uint8 pixels
-that resizing and cropping leave; else worker processes decode them ahead of the steps.
+that resizing and cropping leave; else worker processes decode them ahead of the steps. Random crops
+are taken of these pixels, batch by batch on the device, so that it is the same for both.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import tee
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +19,7 @@ import torch
 from torch import Tensor
 
 from umlbench.encoders import images
+from umlbench.protocols.finetune.crops import RandomCrop
 from umlbench.sweep import Samples
 
 Inputs = tuple[Tensor, ...]  # what a tower is called with, rows first
@@ -33,8 +36,11 @@ class Feed(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batches(self, rows: Iterable[Tensor]) -> Iterator[Inputs]:
-        """The inputs of each of `rows`, in order; `rows` may be asked for ahead of the yields."""
+    def batches(self, rows: Iterable[Tensor], first: int = 0) -> Iterator[Inputs]:
+        """The inputs of each of `rows`, in order; `rows` may be asked for ahead of the yields.
+
+        `first` is the iteration of the first of them, for inputs that vary with it.
+        """
         ...
 
 
@@ -53,7 +59,7 @@ class Vectors:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def batches(self, rows: Iterable[Tensor]) -> Iterator[Inputs]:
+    def batches(self, rows: Iterable[Tensor], first: int = 0) -> Iterator[Inputs]:  # noqa: ARG002
         """See `Feed`."""
         x = self.samples.x.to(self.device)
         for batch in rows:
@@ -72,7 +78,7 @@ class Prompts:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def batches(self, rows: Iterable[Tensor]) -> Iterator[Inputs]:
+    def batches(self, rows: Iterable[Tensor], first: int = 0) -> Iterator[Inputs]:  # noqa: ARG002
         """See `Feed`."""
         for batch in rows:
             made = self.pad([self.tokens[row] for row in batch.tolist()])
@@ -81,22 +87,28 @@ class Prompts:
 
 @dataclass(frozen=True, eq=False)
 class Photos:
-    """Photos by path (or as uint8 arrays); `kept` are their pixels where there is room for them."""
+    """Photos by path (or as uint8 arrays); `kept` are their pixels where there is room for them.
+
+    `crop` takes another part of a photo at every iteration.
+    """
 
     items: Sequence[Any]
     y: Tensor
     halves: images.Halves
     device: str = "cpu"
     kept: Tensor | None = None  # (N, 3, h, w) uint8
+    crop: RandomCrop | None = None
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def batches(self, rows: Iterable[Tensor]) -> Iterator[Inputs]:
+    def batches(self, rows: Iterable[Tensor], first: int = 0) -> Iterator[Inputs]:
         """See `Feed`."""
+        rows, same = tee(rows)
         pixels = self._decoded(rows) if self.kept is None else (self.kept[r] for r in rows)
-        for batch in pixels:
-            yield (self.halves.normalize(batch.to(self.device, non_blocking=True)),)
+        for iteration, (batch, row) in enumerate(zip(pixels, same, strict=True), first):
+            x = self.halves.normalize(batch.to(self.device, non_blocking=True))
+            yield (self.crop(x, row, iteration) if self.crop else x,)
 
     def _decoded(self, rows: Iterable[Tensor]) -> Iterator[Tensor]:
         return images.load_rows(
@@ -108,14 +120,22 @@ class Photos:
         )
 
 
-def photos(items: Sequence[Any], y: Tensor, halves: images.Halves, device: str) -> Photos:
+def photos(
+    items: Sequence[Any],
+    y: Tensor,
+    halves: images.Halves,
+    device: str,
+    side: int = images.SIZE,
+    crop: RandomCrop | None = None,
+) -> Photos:
     """Photos that are decoded now where they fit, else as they are asked for.
 
-    `UserError` names every broken one where they are decoded now.
+    `side` is how high and wide `halves` makes them. `UserError` names every broken one where they
+    are decoded now.
     """
-    place = room_for(len(items) * 3 * images.SIZE**2, device)
+    place = room_for(len(items) * 3 * side**2, device)
     kept = None if place is None else _decode(items, halves, device).to(place)
-    return Photos(items, y, halves, device, kept)
+    return Photos(items, y, halves, device, kept, crop)
 
 
 def room_for(size: int, device: str) -> str | None:

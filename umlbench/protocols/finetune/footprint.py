@@ -30,8 +30,8 @@ def estimate(settings: Settings, context: Context) -> int | None:
     except MissingInput:
         return None
     # open_clip's files hold both towers.
-    seen = _parameters(backbone, "visual." if settings.encoder.startswith("clip:") else "")
-    read = _parameters(text, "") if settings.text_learns else 0
+    seen = parameters(backbone, "visual." if settings.encoder.startswith("clip:") else "")
+    read = parameters(text, "") if settings.text_learns else 0
     if seen is None or read is None:
         return None
     whole = settings.text_update == "full"
@@ -39,5 +39,6 @@ def estimate(settings: Settings, context: Context) -> int | None:
 
 
 @cache
-def _parameters(weights: Weights | None, prefix: str) -> int | None:
+def parameters(weights: Weights | None, prefix: str = "") -> int | None:
+    """How many numbers weights have; None where they do not say. Read once a process."""
     return None if weights is None else weights.parameters(prefix)

@@ -26,12 +26,25 @@ ADAPTER = "lora_"  # in the name of every weight that LoRA adds
 
 
 class Learner(nn.Module):
-    """`towers[m]` makes the vectors of modality m, which `head` turns into logits."""
+    """`towers[m]` makes the vectors of modality m, which `head` turns into logits.
 
-    def __init__(self, towers: Sequence[nn.Module], head: SharedHead, mode: Mode) -> None:
+    What requires a gradient now is what learns. `apart` are the modules whose learning rate is
+    their own, and which may learn later than the rest: by default the auxiliary towers.
+    """
+
+    def __init__(
+        self,
+        towers: Sequence[nn.Module],
+        head: SharedHead,
+        mode: Mode,
+        apart: Sequence[nn.Module] | None = None,
+    ) -> None:
         super().__init__()
         self.towers, self.head, self.mode = nn.ModuleList(towers), head, mode
         self.called: list[Any] = list(towers)  # what runs: a tower, or its compiled form
+        self.trained = {n for n, p in self.named_parameters() if p.requires_grad}
+        self._apart = list(towers[1:] if apart is None else apart)
+        self._waits = False
         self.train(mode != "evaluation")
 
     def logits(self, modality: int, *inputs: Tensor) -> Tensor:
@@ -47,8 +60,20 @@ class Learner(nn.Module):
         self.train(self.mode == "corrected")
 
     def learning(self) -> Iterator[nn.Parameter]:
-        """The parameters that are trained."""
-        return (p for p in self.parameters() if p.requires_grad)
+        """The parameters that are trained, those that wait among them."""
+        return (p for n, p in self.named_parameters() if n in self.trained)
+
+    def apart(self) -> list[nn.Parameter]:
+        """Those of them whose learning rate is their own."""
+        mine = {id(p) for module in self._apart for p in module.parameters()}
+        return [p for p in self.learning() if id(p) in mine]
+
+    def wait(self, waits: bool) -> None:
+        """Whether what learns at a rate of its own stays as it is for now."""
+        if waits != self._waits:
+            self._waits = waits
+            for parameter in self.apart():
+                parameter.requires_grad_(not waits)
 
     def statistics(self) -> dict[str, Tensor]:
         """The buffers that belong to the weights, by name: those of BatchNorm."""
@@ -57,7 +82,7 @@ class Learner(nn.Module):
 
     def state(self) -> dict[str, Tensor]:
         """What training changes, by name: trained parameters and statistics. Not copied."""
-        parameters = {n: p.detach() for n, p in self.named_parameters() if p.requires_grad}
+        parameters = {n: p.detach() for n, p in self.named_parameters() if n in self.trained}
         return parameters | self.statistics()
 
     @torch.no_grad()

@@ -70,10 +70,10 @@ class Prepared:
         tuning = Tuning(
             point.learning_rate,
             point.weight_decay,
-            point.text_learning_rate,
-            point.precision,
-            point.micro_batch,
-            seed,
+            apart_rate=point.text_learning_rate,
+            precision=point.precision,
+            micro_batch=point.micro_batch,
+            seed=seed,
         )
         return Training(learner, streams, self.val, self.test, tuning, point.schedule, ranks=ranks)
 

@@ -11,7 +11,7 @@ from umlbench import encoders
 from umlbench.encoders import Dtype
 from umlbench.models.scaling import Scaling
 from umlbench.needs import IMPORTED
-from umlbench.protocols.linear_probe.settings import MEASURES, NO_TEXT
+from umlbench.protocols.linear_probe.settings import MEASURES, NO_TEXT, not_of_transformers
 from umlbench.protocols.linear_probe.settings import Settings as ProbeSettings
 
 Mode = Literal["faithful", "corrected", "evaluation"]
@@ -102,9 +102,9 @@ class Settings(ProbeSettings):
         return self
 
     def _faults_of_learning_text(self) -> list[str]:
-        name, faults = self.text_encoder, []
-        if name in encoders.NAMES or name.startswith((IMPORTED, "clip:")):
-            faults.append(f"text_encoder '{name}' is no model of transformers")
+        faults = []
+        if wrong := not_of_transformers(self.text_encoder):
+            faults.append(f"text_encoder {wrong}")
         if self.text_shots == "average":
             faults.append("text_shots 'average' needs frozen vectors, take a number or null")
         if self.text_scaling == "centred":

@@ -38,11 +38,16 @@ class Stream:
 
 @dataclass(frozen=True)
 class Tuning:
-    """The optimizer's settings; see `finetune.settings`. `seed` is that of dropout."""
+    """The optimizer's settings; see `finetune.settings`. `seed` is that of dropout.
+
+    What the learner keeps apart has the rate `apart_rate` (None: the common one), and waits for
+    the iteration `apart_from`.
+    """
 
     learning_rate: float
     weight_decay: float = 0.0
-    text_learning_rate: float | None = None
+    apart_rate: float | None = None
+    apart_from: int = 0
     precision: Dtype = "float32"
     micro_batch: int | None = None
     seed: int = 0
@@ -136,7 +141,7 @@ class Training:
             whole = (row for span in spans for row in drawn(stream.order, stream.feed, span))
             return (self.ranks.part(row) for row in whole)
 
-        batches = self._awaited(stream.feed.batches(rows()))
+        batches = self._awaited(stream.feed.batches(rows(), self.progress.iterations))
         for inputs, row in zip(batches, rows(), strict=True):
             yield inputs, stream.feed.y[row].to(self.device, non_blocking=True)
 
@@ -145,6 +150,7 @@ class Training:
         losses = []
         for iteration in span:
             batches = [next(one) for one in inputs]
+            self.learner.wait(iteration < self.tuning.apart_from)
             self.optimizer.zero_grad()
             with self._dropout(iteration):
                 losses.append(torch.stack([self._backward(m, *b) for m, b in enumerate(batches)]))
@@ -299,14 +305,14 @@ class Training:
 
 
 def _optimizer(learner: Learner, tuning: Tuning) -> torch.optim.AdamW:
-    """AdamW on everything that learns; text encoders may have a rate of their own."""
-    text = [p for tower in learner.towers[1:] for p in tower.parameters() if p.requires_grad]
-    others = {id(p) for p in text}
+    """AdamW on everything that learns; what is kept apart may have a rate of its own."""
+    apart = learner.apart()
+    others = {id(p) for p in apart}
     rest = [p for p in learner.learning() if id(p) not in others]
     rate = tuning.learning_rate
     groups: list[dict[str, Any]] = [{"params": rest, "base": rate}]
-    if text:
-        groups.append({"params": text, "base": tuning.text_learning_rate or rate})
+    if apart:
+        groups.append({"params": apart, "base": tuning.apart_rate or rate})
     return torch.optim.AdamW(groups, lr=rate, weight_decay=tuning.weight_decay, fused=True)
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from umlbench import data, encoders
 from umlbench.encoders import Dtype, Pooling, Transform
+from umlbench.encoders.weights import PUBLISHED, split_name
 from umlbench.errors import nearest
 from umlbench.models.scaling import Scaling
+from umlbench.needs import IMPORTED
 from umlbench.schema import Closed
 
 if TYPE_CHECKING:
@@ -79,7 +81,68 @@ FITTED = {"text_dataset", "text_type", "text_aliases"}  # of those, what a fitte
 MEASURES = ("test_sets", "geometry", "plane")  # of the selected head; unset, they are no settings
 
 
-class Settings(Closed):
+class Budget(Closed):
+    """How long a trial trains, and on which data set: what every classifier's cell has."""
+
+    dataset: str
+    max_iterations: int = Field(default=12800, ge=1)
+    warmup_iterations: int = Field(default=50, ge=0)
+    warmup_min_lr: float = Field(default=1e-5, gt=0)
+    eval_every: int = Field(default=100, ge=1)
+    patience: int = Field(default=10, ge=1)
+
+    @property
+    def schedule(self) -> Schedule:
+        """How long a trial trains."""
+        from umlbench.sweep import Schedule
+
+        return Schedule(
+            max_iterations=self.max_iterations,
+            warmup_iterations=self.warmup_iterations,
+            warmup_min_lr=self.warmup_min_lr,
+            eval_every=self.eval_every,
+            patience=self.patience,
+        )
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, name: str) -> str:
+        return known_dataset(name)
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Budget:
+        if self.warmup_iterations >= self.max_iterations:
+            raise ValueError(
+                f"warmup_iterations ({self.warmup_iterations}) is not below max_iterations "
+                f"({self.max_iterations})"
+            )
+        return self
+
+
+def known_dataset(name: str) -> str:
+    """The name itself; `ValueError` with the nearest one where there is no such data set."""
+    if not data.is_known(name):
+        raise ValueError(f"unknown dataset '{name}'{nearest(name, data.NAMES)}")
+    return name
+
+
+def plausible_encoder(name: str) -> str:
+    """Any model of timm, open_clip or transformers may be meant, but not a slip of our own."""
+    close = get_close_matches(name, encoders.NAMES, n=1, cutoff=0.8)
+    if close and name not in encoders.NAMES:
+        raise ValueError(f"unknown encoder '{name}', did you mean '{close[0]}'?")
+    return name
+
+
+def not_of_transformers(name: str) -> str:
+    """Why an encoder cannot be a model of transformers; empty where it may be one."""
+    published = PUBLISHED.get(split_name(name)[0])
+    other = published is not None and published.repo.startswith("timm/")
+    other = other or name in encoders.NAMES or name.startswith((IMPORTED, "clip:"))
+    return f"'{name}' is no model of transformers" if other else ""
+
+
+class Settings(Budget):
     """One cell; the grid of Table 5 usually varies the fields from `alpha` on.
 
     `shots` is the number of training images a class (null: the full training set); `text_shots` of
@@ -97,7 +160,6 @@ class Settings(Closed):
 
     no_text: ClassVar[Mapping[str, str | int]] = NO_TEXT
 
-    dataset: str
     encoder: str
     transform: Transform = "clip"
     dtype: Dtype = "float32"
@@ -119,11 +181,6 @@ class Settings(Closed):
     batch_size: int = Field(default=32, ge=1)
     learnable_scale: bool = False
     scale: float = Field(default=1.0, gt=0)
-    max_iterations: int = Field(default=12800, ge=1)
-    warmup_iterations: int = Field(default=50, ge=0)
-    warmup_min_lr: float = Field(default=1e-5, gt=0)
-    eval_every: int = Field(default=100, ge=1)
-    patience: int = Field(default=10, ge=1)
     test_sets: list[str] = Field(default_factory=list)
     geometry: bool = False
     plane: list[str] | None = Field(default=None, min_length=2, max_length=2)
@@ -155,19 +212,6 @@ class Settings(Closed):
         return self.dtype
 
     @property
-    def schedule(self) -> Schedule:
-        """How long a trial trains."""
-        from umlbench.sweep import Schedule
-
-        return Schedule(
-            max_iterations=self.max_iterations,
-            warmup_iterations=self.warmup_iterations,
-            warmup_min_lr=self.warmup_min_lr,
-            eval_every=self.eval_every,
-            patience=self.patience,
-        )
-
-    @property
     def texts_of(self) -> str:
         """The data set whose sentences are read."""
         return self.text_dataset or self.dataset
@@ -195,21 +239,16 @@ class Settings(Closed):
             found["text_dataset"] = None  # its own, named or not
         return {name: value for name, value in found.items() if name not in unused}
 
-    @field_validator("dataset", "text_dataset")
+    @field_validator("text_dataset")
     @classmethod
-    def _known_dataset(cls, name: str | None, info: ValidationInfo) -> str | None:
-        away = name == NO_TEXT.get(str(info.field_name))
-        if name is not None and not away and not data.is_known(name):
-            raise ValueError(f"unknown dataset '{name}'{nearest(name, data.NAMES)}")
-        return name
+    def _known_text_dataset(cls, name: str | None) -> str | None:
+        return name if name in (None, NO_TEXT["text_dataset"]) else known_dataset(str(name))
 
     @field_validator("test_sets")
     @classmethod
     def _known_test_sets(cls, names: list[str]) -> list[str]:
         for number, name in enumerate(names):
-            if not data.is_known(name):
-                raise ValueError(f"unknown dataset '{name}'{nearest(name, data.NAMES)}")
-            if name in names[:number]:
+            if known_dataset(name) in names[:number]:
                 raise ValueError(f"repeats '{name}'")
         return names
 
@@ -223,11 +262,7 @@ class Settings(Closed):
     @field_validator("encoder", "text_encoder")
     @classmethod
     def _plausible_encoder(cls, name: str) -> str:
-        """Any model of timm, open_clip or transformers may be meant, but not a slip of our own."""
-        close = get_close_matches(name, encoders.NAMES, n=1, cutoff=0.8)
-        if close and name not in encoders.NAMES:
-            raise ValueError(f"unknown encoder '{name}', did you mean '{close[0]}'?")
-        return name
+        return plausible_encoder(name)
 
     @field_validator("text_shots")
     @classmethod
@@ -235,12 +270,3 @@ class Settings(Closed):
         if isinstance(shots, int) and shots < 0:
             raise ValueError(f"must be at least 0 (no text), not {shots}")
         return shots
-
-    @model_validator(mode="after")
-    def _warmup_ends(self) -> Settings:
-        if self.warmup_iterations >= self.max_iterations:
-            raise ValueError(
-                f"warmup_iterations ({self.warmup_iterations}) is not below max_iterations "
-                f"({self.max_iterations})"
-            )
-        return self
