@@ -25,7 +25,6 @@ from umlbench.schema import Scalar, as_label
 from umlbench.stats import Interval, interval
 
 Coords = Mapping[str, Scalar]
-SAME = {"accuracy": "top-1 accuracy"}  # our metrics by another name on the paper's side
 _NOWHERE = object()  # no value of any axis: None is one
 
 
@@ -273,9 +272,13 @@ class Report:
                 self._everywhere(claim).judge(self._with_figure(claim, axes), self._lookup),
             )
             for claim, axes in judged
-            if not isinstance(claim, Statement) and claim.applies(axes)
+            if not isinstance(claim, Statement) and claim.applies(axes) and self._has(claim.metric)
         ]
         return [(text, verdicts) for text, verdicts in found if verdicts]
+
+    def _has(self, metric: str | None) -> bool:
+        """Whether cells can have what a claim is about: a gain needs a baseline."""
+        return metric != relative_gain.NAME or metric in self.recipe.metrics
 
     def _everywhere(self, claim: Judged) -> Judged:
         placed = {*claim.for_each, claim.over, *(n for side in claim.sides({}) for n in side)}
@@ -354,16 +357,9 @@ def _of_trial(record: Record, index: int) -> Record:
 
 
 def _printed(recipe: Recipe) -> PaperTable | None:
-    """The paper's numbers, where they are of the report's first metric.
-
-    `digits`, `theory` and a user's own recipes are no items of the paper.
-    """
+    """The paper's numbers; `digits`, `theory` and a user's own recipes are no items of it."""
     name = recipe.file.paper or recipe.id
-    if name not in paper.names():
-        return None
-    table = paper.load(name)
-    ours, theirs = recipe.file.report.metrics[0], table.metric
-    return table if theirs in (None, ours, SAME.get(ours)) else None
+    return paper.load(name) if name in paper.names() else None
 
 
 def _latest(records: Iterable[Record]) -> dict[str, Record]:
