@@ -13,6 +13,7 @@ from umlbench import data, encoders
 from umlbench.encoders import Dtype, Pooling, Transform
 from umlbench.errors import nearest
 from umlbench.models.scaling import Scaling
+from umlbench.protocols.linear_probe.modalities import Start
 from umlbench.schema import Closed
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Method:
 
     text: bool = True
     projection: bool = True
-    head: Literal["random", "zero", "text"] = "random"
+    head: Start = "random"
     labels: Literal["true", "permuted"] = "true"
 
 
@@ -45,12 +46,12 @@ METHODS: Mapping[str, Method] = {
     # The paper's three rows.
     "unimodal": Method(text=False, projection=False),
     "uml": Method(),
-    "uml_init": Method(head="text"),
+    "uml_init": Method(head="means"),
     # Controls that the paper lacks: what is left of a gain without what text says.
     "unimodal_wide": Method(text=False),
     "unimodal_zero": Method(text=False, projection=False, head="zero"),
     "uml_permuted": Method(labels="permuted"),
-    "uml_init_permuted": Method(head="text", labels="permuted"),
+    "uml_init_permuted": Method(head="means", labels="permuted"),
 }
 
 MethodName = Literal[
@@ -75,6 +76,32 @@ TEXT_ONLY = {  # without effect on a method without text
 }
 
 MEASURES = ("test_sets", "geometry", "plane")  # of the selected head; unset, they are no settings
+
+
+SCHEDULE = ("max_iterations", "warmup_iterations", "warmup_min_lr", "eval_every", "patience")
+
+
+def schedule_of(settings: Closed) -> Schedule:
+    """How long a trial trains, by the fields of `SCHEDULE`."""
+    from umlbench.sweep import Schedule
+
+    return Schedule(**{name: getattr(settings, name) for name in SCHEDULE})
+
+
+def check_warmup(settings: Closed) -> None:
+    """`ValueError` where training ends before its warm-up does."""
+    warmup, total = (getattr(settings, f"{name}_iterations") for name in ("warmup", "max"))
+    if warmup >= total:
+        what = f"warmup_iterations ({warmup}) is not below max_iterations ({total})"
+        raise ValueError(what)
+
+
+def plausible_encoder(name: str) -> str:
+    """Any model of a library may be meant, but not a slip of our own (`ValueError`)."""
+    close = get_close_matches(name, encoders.NAMES, n=1, cutoff=0.8)
+    if close and name not in encoders.NAMES:
+        raise ValueError(f"unknown encoder '{name}', did you mean '{close[0]}'?")
+    return name
 
 
 class Settings(Closed):
@@ -143,6 +170,16 @@ class Settings(Closed):
         return self.made_of.text or self.made_of.projection
 
     @property
+    def starts_from(self) -> Start:
+        """Where the head starts."""
+        return self.made_of.head
+
+    def share(self, modality: str) -> tuple[int, float]:
+        """Rows of text a step, and the weight of its loss; there is no other `modality`."""
+        del modality
+        return self.text_batch, self.alpha
+
+    @property
     def target_dtype(self) -> Dtype:
         """What the target's encoder computes in."""
         return self.dtype
@@ -150,15 +187,7 @@ class Settings(Closed):
     @property
     def schedule(self) -> Schedule:
         """How long a trial trains."""
-        from umlbench.sweep import Schedule
-
-        return Schedule(
-            max_iterations=self.max_iterations,
-            warmup_iterations=self.warmup_iterations,
-            warmup_min_lr=self.warmup_min_lr,
-            eval_every=self.eval_every,
-            patience=self.patience,
-        )
+        return schedule_of(self)
 
     @property
     def texts_of(self) -> str:
@@ -212,14 +241,7 @@ class Settings(Closed):
             raise ValueError(f"needs two classes, not '{names[0]}' twice")
         return names
 
-    @field_validator("encoder", "text_encoder")
-    @classmethod
-    def _plausible_encoder(cls, name: str) -> str:
-        """Any model of timm, open_clip or transformers may be meant, but not a slip of our own."""
-        close = get_close_matches(name, encoders.NAMES, n=1, cutoff=0.8)
-        if close and name not in encoders.NAMES:
-            raise ValueError(f"unknown encoder '{name}', did you mean '{close[0]}'?")
-        return name
+    _known_encoders = field_validator("encoder", "text_encoder")(plausible_encoder)
 
     @field_validator("text_shots")
     @classmethod
@@ -230,9 +252,5 @@ class Settings(Closed):
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Settings:
-        if self.warmup_iterations >= self.max_iterations:
-            raise ValueError(
-                f"warmup_iterations ({self.warmup_iterations}) is not below max_iterations "
-                f"({self.max_iterations})"
-            )
+        check_warmup(self)
         return self
