@@ -8,6 +8,7 @@ import tiny_esc
 import torch
 from torch.nn.functional import normalize
 
+from umlbench import sweep
 from umlbench.data.imagenet_esc import members
 from umlbench.errors import UserError
 from umlbench.jobs import Context, Job
@@ -19,7 +20,7 @@ from umlbench.protocols.linear_probe.prepared import Prepared as Probe
 from umlbench.protocols.linear_probe.prepared import Reader
 from umlbench.protocols.linear_probe.settings import Settings as ProbeSettings
 from umlbench.protocols.linear_probe.training import train
-from umlbench.sweep import Samples
+from umlbench.sweep import Samples, engines
 
 BASE = {
     "dataset": "esc10",
@@ -189,6 +190,18 @@ def test_grid_points_share_what_they_start_from(context):
     assert len({trial.streams[1].weight for trial in trials}) == 2
     random = prepared(context, ALL, grid=grid).trials()
     assert len({id(trial.head) for trial in random}) == 1
+
+
+@pytest.mark.parametrize("name", engines("cpu"))
+def test_training_leaves_what_grid_points_share_as_it_was(context, name):
+    grid = {"learning_rate": (0.1, 0.01)}
+    one = prepared(context, grid=grid)
+    trials = one.trials()
+    parts = [trials[0].head, *(s.projection for s in trials[0].streams if s.projection is not None)]
+    before = [part.clone() for part in parts]
+    results = sweep.train(trials, one.job.settings.schedule, engine=name, keep={"best"})
+    assert not torch.equal(results[0].best.head, trials[0].head)
+    assert all(torch.equal(a, b) for a, b in zip(parts, before, strict=True))
 
 
 def test_a_weight_of_zero_is_no_point_of_a_grid(context):
