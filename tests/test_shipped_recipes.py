@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tiny_esc
 import tiny_world
 
 from umlbench import api, data, paper, planning, recipe, reporting
@@ -22,6 +23,7 @@ SMALL = {
         *("max_iterations=6", "warmup_iterations=2", "eval_every=5", "patience=2"),
         *("learning_rate=0.01", "batch_size=6"),
     ],
+    "imagenet_esc": ["max_iterations=40", "warmup_iterations=5", "eval_every=20", "patience=2"],
     "linear_probe": ["max_iterations=40", "warmup_iterations=5", "eval_every=20", "patience=2"],
     "self_supervised": ["epochs=2"],
     "theory": ["designs=2", "replicates=5"],
@@ -38,20 +40,26 @@ PROBES = [name for name in PRINTED if FILES[name].protocol == "linear_probe"]
 ACCURACIES = [name for name in PROBES if FILES[name].report.metrics == ["accuracy"]]
 HEADS_MEASURED = ["figure44", "laptop_geometry"]  # where a head without text has no figure for it
 TUNED = [name for name in PRINTED if FILES[name].protocol == "finetune"]
+HEARING = [name for name in PRINTED if FILES[name].protocol == "imagenet_esc"]
 CLASSIFIERS = [*PROBES, *TUNED]
 PART = {"table2_few_shot": 18 + 2, "table2_finetune": 54 + 6}  # numbers of the table's other part
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
-    """A tiny data root with every set and encoder, and one feature cache for all recipes."""
-    root = tmp_path_factory.mktemp("world")
+    """Tiny data roots with every set and encoder, and one feature cache for all recipes.
+
+    ImageNet-ESC has a root of its own: its ImageNet has other classes.
+    """
+    root, hearing = (tmp_path_factory.mktemp(name) for name in ("world", "esc"))
     with pytest.MonkeyPatch.context() as patch:
         known = import_open_clip().factory._MODEL_CONFIGS
         for name, config in tiny_world.clip_configs():
             patch.setitem(known, name, config)
+        tiny_esc.shrink(patch)
         tiny_world.make(root)
-        yield SimpleNamespace(data=root, cache=tmp_path_factory.mktemp("cache"))
+        tiny_esc.make(hearing)
+        yield SimpleNamespace(data=root, esc=hearing, cache=tmp_path_factory.mktemp("cache"))
 
 
 def small(name):
@@ -61,7 +69,7 @@ def small(name):
     """
     file = FILES[name]
     first = {field: located.dump_scalar(values[0]) for field, values in file.grid.items()}
-    if name in PROBES or file.report.analysis:
+    if name in PROBES or file.report.analysis or file.protocol == "imagenet_esc":
         first["learning_rate"] = "0.1"  # 40 steps must be enough to learn something
     grid = [f"grid.{field}=[{value}]" for field, value in first.items()]
     shots = file.axes.get("shots", [])
@@ -84,7 +92,8 @@ def small(name):
 @pytest.mark.parametrize("name", SINGLE)
 def test_a_shipped_recipe_runs_end_to_end(name, world, tmp_path, monkeypatch):
     monkeypatch.setenv("UMLBENCH_CACHE", str(world.cache))
-    where = {"results": tmp_path, "data": world.data, "offline": True}
+    root = world.esc if FILES[name].protocol == "imagenet_esc" else world.data
+    where = {"results": tmp_path, "data": root, "offline": True}
     ran = api.run(name, **where, **small(name))
     assert [record.error for record in ran.failed] == []
     assert len(ran.made) == ran.plan.todo > 0
@@ -96,12 +105,14 @@ def test_a_shipped_recipe_runs_end_to_end(name, world, tmp_path, monkeypatch):
         assert name not in PROBES or "r_squared" in {entry.metric for entry in figures}
     elif name in HEADS_MEASURED:
         assert {entry.metric for entry in figures} == set(FILES[name].report.metrics)
-    elif FILES[name].protocol in ("finetune", "linear_probe", "transfer"):
+    elif FILES[name].protocol in ("finetune", "imagenet_esc", "linear_probe", "transfer"):
         assert len(figures) == len(list(report.entries()))
     if (
         name in ACCURACIES and "dataset" in FILES[name].axes
     ):  # two or three classes each: chance is 48
         assert fmean(entry.ours.mean for entry in figures) > 60
+    if name == "real_esc":  # tones of ten classes
+        assert fmean(entry.ours.mean for entry in figures) > 20
     assert FILES[name].title in api.report(name, results=tmp_path, **small(name))
     assert api.run(name, **where, **small(name)).made == ()
 
@@ -118,7 +129,7 @@ def unrun(name, tmp_path):
     return reporting.build(recipe.load(name), Store(tmp_path, name).load())
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", [*CLASSIFIERS, *HEARING])
 def test_every_printed_number_stands_beside_a_cell(name, tmp_path):
     table = paper.load(PRINTED[name])
     printed = [number for _, number in table.cells() if number is not None]
@@ -133,7 +144,7 @@ def test_every_printed_number_stands_beside_a_cell(name, tmp_path):
     assert len(beside) == modes * (len(printed) - PART.get(name, 0))
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", [*CLASSIFIERS, *HEARING])
 def test_every_claim_of_the_paper_is_judged(name, tmp_path):
     claims = [one for one in paper.load(PRINTED[name]).claims if not isinstance(one, Statement)]
     own = [claim.text for claim in FILES[name].claims]
@@ -206,6 +217,35 @@ def test_figure_7_has_what_the_paper_states_of_it():
     for one in (loaded, laptop):
         assert one.axes["backbone"] == table.axes["backbone"]
         assert one.file.report.baseline == {"initialisation": "scratch"}
+
+
+@pytest.mark.parametrize("name", HEARING)
+def test_three_modalities_have_the_table_s_encoders_and_the_released_audio_grid(name):
+    """Protocol 1.11 and 4; five divisions of the data by three streams."""
+    loaded, file = recipe.load(name), FILES[name]
+    assert file.grid["learning_rate"] == [0.1, 0.01, 0.001, 0.0001]
+    assert file.grid["weight_decay"] == [0.0, 0.01, 0.0001]
+    assert file.seeds == list(range(1, 16))
+    for cell in loaded.cells():
+        s = loaded.settings(cell)
+        assert (s.batch_size, s.patience, s.max_iterations, s.auxiliary_shots) == (8, 5, 12800, 1)
+        assert (s.audio_encoder, s.batch_norm) == ("audioclip", "train")
+        aligned = cell["alignment"] == "aligned"
+        assert s.scale == (100.0 if aligned else 1.0)
+        scaling = "unit" if aligned else "raw"
+        assert (s.audio_scaling, s.image_scaling, s.text_scaling) == (scaling,) * 3
+        if aligned:
+            assert s.image_encoder == s.text_encoder == "clip:RN50"
+        elif "image" in (context := paper.load(name).context):
+            assert (s.image_encoder, s.text_encoder) == (context["image"], context["text"])
+    baseline = file.report.baseline or {"modalities": paper.load(name).axes["modalities"][0]}
+    assert baseline == {"modalities": paper.load(name).axes["modalities"][0]}
+
+
+def test_figure_6_is_the_part_of_tables_25_and_26_with_class_names():
+    mine = {job.spec_id for job in recipe.load("figure6").jobs()}
+    theirs = {job.spec_id for name in ("table25", "table26") for job in recipe.load(name).jobs()}
+    assert mine < theirs
 
 
 def trainings(name, **at):

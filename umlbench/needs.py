@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from umlbench import data, encoders, features
-from umlbench.data import corpora, esc, sequence_sets
+from umlbench.data import corpora, esc, imagenet_esc, sequence_sets
 from umlbench.data.corpora import Aliases
 from umlbench.data.sets import SETS
 from umlbench.encoders.tokens import without
@@ -67,6 +67,30 @@ class DatasetNeed:
 
 
 @dataclass(frozen=True)
+class PhotosNeed(DatasetNeed):
+    """Of ImageNet's photos those that ImageNet-ESC draws at `shots` (`imagenet_esc.photo_pool`).
+
+    Those that validate and test are among them for a `target`.
+    """
+
+    shots: int = 1
+    target: bool = False
+
+    def parts(self, context: Context) -> Iterator[tuple[str, str, Samples]]:
+        """(data set, split, drawn samples)."""
+        found = self.find(context)
+        for split, samples in _photos(found, self.shots, self.target, context.data).items():
+            yield found.name, split, samples
+
+    def expected(self) -> dict[str, int | None]:
+        """At most so many: two divisions may draw the same photo."""
+        drawn = len(esc.FOLDS) * len(imagenet_esc.PAIRS) * self.shots
+        if not self.target:
+            return {"train": drawn}
+        return {"train": drawn, "val": drawn, "test": 50 * len(imagenet_esc.PAIRS)}
+
+
+@dataclass(frozen=True)
 class TextsNeed:
     """The sentences of one corpus about the classes of one data set."""
 
@@ -88,7 +112,7 @@ class TextsNeed:
         try:
             return _texts(self.dataset, self.corpus, context.data, self.aliases)
         except MissingInput as error:
-            if corpora.is_path(self.corpus):
+            if corpora.is_path(self.corpus) or self.dataset in imagenet_esc.NAMES:
                 raise
             what = f"{self}: waits for the class names of {self.dataset}"
             raise MissingInput(what, error.message) from error
@@ -203,6 +227,11 @@ class Reads:
 @cache
 def _dataset(name: str, root: Path, cache: Path) -> Dataset:
     return data.load(name, root, cache=cache)
+
+
+@cache
+def _photos(photos: Dataset, shots: int, target: bool, root: Path) -> dict[str, Samples]:
+    return imagenet_esc.photo_pool(photos, shots=shots, target=target, root=root)
 
 
 @cache

@@ -9,19 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from umlbench import data
 from umlbench.data import esc
 from umlbench.data.dataset import Dataset
 from umlbench.data.few_shot import few_shot
 from umlbench.data.imagenet_esc import (
+    DESCRIPTIONS,
+    ESC10,
     PAIRS,
+    members,
     pairs,
     photo_auxiliary,
+    photo_pool,
+    photo_samples,
     photo_target,
     sound_auxiliary,
     sound_target,
 )
 from umlbench.data.samples import Samples
-from umlbench.errors import UserError
+from umlbench.errors import MissingInput, UserError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 OTHERS = tuple(f"other_{number}" for number in range(23))
@@ -159,6 +165,87 @@ def test_what_cannot_be_chosen_is_said(sounds, photos, tmp_path):
         sound_target(sounds, ["hen"], division=0, shots=5)
     with pytest.raises(UserError, match="imagenet has no class 'can_opening'"):
         photo_target(photos, ["can_opening"], division=0, shots=1, root=tmp_path)
+
+
+@pytest.mark.parametrize(("shots", "target"), [(1, False), (2, True), (8, True)])
+def test_a_pool_holds_what_any_division_draws_once(photos, tmp_path, shots, target):
+    pool = photo_pool(photos, shots=shots, target=target, root=tmp_path)
+    drawn = {}
+    for division in range(5):
+        wanted = [pair.photo for pair in PAIRS]
+        one = photo_target(photos, wanted, division=division, shots=shots, root=tmp_path)
+        for part in (one.train, one.val, *one.test) if target else (one.train,):
+            ids = photos.split(part.split).ids
+            drawn.setdefault(part.split, set()).update(ids[row] for row in part.rows)
+    assert {split: set(found.ids) for split, found in pool.items()} == drawn
+    assert set(pool) == ({"train", "val", "test"} if target else {"train"})
+    for split, found in pool.items():
+        place = [photos.split(split).ids.index(name) for name in found.ids]
+        assert place == sorted(set(place))
+        assert found.labels.tolist() == photos.split(split).labels[place].tolist()
+
+
+def test_esc10_has_photos_of_some_classes(photos):
+    classes = members("esc10")
+    assert [pair.sound for pair in classes] == list(ESC10)
+    assert [members(f"esc{size}") for size in (19, 27)] == [pairs(19), pairs(27)]
+    found = photo_samples(photos, [pair.photo for pair in classes], shots=2)
+    labels = [label for label, pair in enumerate(classes) if pair in PAIRS]
+    assert found.labels == tuple(label for label in labels for _ in range(2))
+    assert len(labels) == 6
+    for label, row in zip(found.labels, found.rows, strict=True):
+        photo = photos.classes[photos.split("train").labels[row]]
+        assert photo == classes[label].photo
+    with pytest.raises(UserError, match="train has 10 photos of a class, 11 are needed"):
+        photo_samples(photos, [pair.photo for pair in classes], shots=11)
+    with pytest.raises(UserError, match="unknown set of ImageNet-ESC 'esc20'"):
+        members("esc20")
+
+
+# Text
+
+
+def test_our_descriptions_cover_every_class_evenly():
+    written = json.loads(DESCRIPTIONS.read_text())
+    assert set(written) == {pair.sound for pair in PAIRS} | set(ESC10)
+    sentences = [text for texts in written.values() for text in texts]
+    assert {len(texts) for texts in written.values()} == {10}
+    assert len(set(sentences)) == len(sentences) == 310
+    for name in ("esc10", "esc19", "esc27"):
+        found = data.texts(name, "descriptions")
+        assert found.notices == found.without_text == ()
+        for label, pair in enumerate(members(name)):
+            mine = [t for t, y in zip(found.items, found.labels, strict=True) if y == label]
+            assert mine == written[pair.sound]
+
+
+def test_templates_and_cupl_go_by_imagenet_s_names(tmp_path):
+    assert data.texts("esc27", "classname", tmp_path).items[3:5] == ("tree frog", "Otterhound")
+    assert data.texts("esc10", "vanilla", tmp_path).items[1:3] == (
+        "a photo of a rooster.",
+        "a photo of a rain.",
+    )
+    with pytest.raises(MissingInput, match="esc19: no descriptions of CuPL"):
+        data.texts("esc19", "cupl", tmp_path)
+    (tmp_path / "cupl").mkdir()
+    texts = {name: [f"{name} {n}" for n in range(2)] for name in ("tench", "hen", "tree frog")}
+    (tmp_path / "cupl" / "descriptors_imagenet.json").write_text(json.dumps(texts))
+    found = data.texts("esc19", "gpt3_cupl", tmp_path)
+    assert found.items == ("hen 0", "hen 1", "tree frog 0", "tree frog 1")
+    assert found.labels.tolist() == [1, 1, 3, 3]
+    assert found.notices == ("esc19: no text for rooster, chickadee, Otterhound and 14 more",)
+
+
+def test_own_text_goes_by_the_names_of_sounds(tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"hen": ["Cluck."], "Sea waves": ["Surf."], "bark": ["Woof."]}))
+    found = data.texts("esc27", str(file), tmp_path)
+    assert found.labels.tolist() == [1, 26]
+    lonely, unused = found.notices
+    assert lonely.startswith("esc27: no text for rooster, chirping_birds")
+    assert unused == "mine.json: no class of esc27 is called bark"
+    with pytest.raises(UserError, match="unknown text corpus of esc10 'poems'"):
+        data.texts("esc10", "poems", tmp_path)
 
 
 @pytest.mark.real

@@ -15,6 +15,7 @@ from umlbench.models.head import SharedHead
 from umlbench.models.scaling import Scaler
 from umlbench.protocols import linear_probe
 from umlbench.protocols.linear_probe import training
+from umlbench.protocols.linear_probe.modalities import Auxiliary
 from umlbench.protocols.linear_probe.prepared import Reader, _text, prepare
 from umlbench.protocols.linear_probe.settings import Settings
 from umlbench.protocols.linear_probe.sources import Sources
@@ -377,7 +378,7 @@ def test_equal_widths_need_no_projection_and_keep_clip_s_scale(context):
     settings = {"scaling": "unit", "text_scaling": "unit", "scale": 100.0}
     one = prepared(job("uml_init", grid={}, **settings), context)
     texts = Samples(torch.eye(10, 64), torch.arange(10))  # as wide as the pixels
-    aligned = replace(one, text_width=64, texts={None: texts})
+    aligned = replace(one, width=64, auxiliaries=(Auxiliary("text", {None: texts}, "text_shots"),))
     (trial,) = aligned.trials()
     assert trial.target.projection is None
     assert torch.equal(trial.head, torch.eye(10, 64))

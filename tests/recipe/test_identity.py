@@ -56,6 +56,7 @@ def variants(model, name, value):
         "digits",
         "mosi",
         "mosei",
+        "audio+text",
     )
 
 

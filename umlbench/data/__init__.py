@@ -1,9 +1,10 @@
 """Where samples come from: `digits`, the paper's image sets, ESC-50, your folders, text corpora.
 
-A data set's name is one of `NAMES` (images) or of `SOUNDS`, or a path with a slash: a folder of
-your own photos. The paper's sets lie below a data root, `UMLBENCH_DATA` or `./data`. Nothing here
-imports torch or decodes a photo or sound: planning reads lists and fingerprints. Sequences, which
-no photo protocol could read, have a door of their own: `sequence_sets`.
+A data set's name is one of `NAMES` (images), of `SOUNDS` or of `SAMPLES` (a photo a class), or a
+path with a slash: a folder of your own photos. The paper's sets lie below a data root,
+`UMLBENCH_DATA` or `./data`. Nothing here imports torch or decodes a photo or sound: planning reads
+lists and fingerprints. Sequences, which no photo protocol could read, have a door of their own:
+`sequence_sets`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from umlbench.data import corpora
+from umlbench.data import corpora, imagenet_esc
 from umlbench.data.corpora import Aliases, Corpus, Target
 from umlbench.data.dataset import Dataset, Problem, missing
 from umlbench.data.draws import Draw, draw
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NAMES",
+    "SAMPLES",
     "SOUNDS",
     "Corpus",
     "Dataset",
@@ -41,6 +43,7 @@ __all__ = [
 
 NAMES = ("digits", *SETS)
 SOUNDS = ("esc50",)
+SAMPLES = ("imagenet_esc_photos",)
 
 
 def is_known(name: str) -> bool:
@@ -97,6 +100,8 @@ def texts(
     `<class>.txt` files. `aliases="mapped"` gives text to classes that CuPL calls otherwise.
     """
     corpus = corpora.SYNONYMS.get(corpus, corpus)
+    if name in imagenet_esc.NAMES:
+        return imagenet_esc.texts(name, corpus, root or default_root())
     own = name == "digits" and corpus == "descriptions"
     family = SETS[name].family if name in SETS else name
     known = (["descriptions"] if name == "digits" else []) + corpora.names(family)
@@ -135,6 +140,10 @@ def _place(name: str, root: Path | None) -> images.Place:
         from umlbench.data import esc
 
         return esc.place(root or default_root())
+    if name in SAMPLES:
+        from umlbench.data import esc_photos
+
+        return esc_photos.place(root or default_root())
     if "/" in name:
         return images.own_folder(Path(name))
-    raise unknown("dataset", name, (*NAMES, *SOUNDS))
+    raise unknown("dataset", name, (*NAMES, *SOUNDS, *SAMPLES))

@@ -64,11 +64,15 @@ class Corpus(Samples):
 
 @dataclass(frozen=True)
 class Target:
-    """What a corpus is about: a data set's name, its family in this table, its classes by label."""
+    """What a corpus is about: a data set's name, its family in this table, its classes by label.
+
+    `partial`: the corpus is known to be about more classes.
+    """
 
     name: str
     family: str
     classes: tuple[str, ...]
+    partial: bool = False
 
 
 def names(family: str) -> list[str]:
@@ -200,7 +204,7 @@ def _notices(
 ) -> tuple[str, ...]:
     """Classes without text, text without a class, and text that several classes could claim."""
     lonely = [target.classes[label] for label in silent]
-    unused = [key for key, labels in partners.items() if not labels]
+    unused = [key for key, found in partners.items() if not found and not target.partial]
     shared = [f"'{k}' ({', '.join(map(str, v))})" for k, v in partners.items() if len(v) > 1]
     lines = [
         f"{target.name}: no text for {few(lonely)}" if lonely else "",

@@ -39,7 +39,15 @@ from umlbench.schema import Closed
 if TYPE_CHECKING:
     from umlbench.needs import Reads
 
-NAMES = ("finetune", "gaussian", "linear_probe", "self_supervised", "theory", "transfer")
+NAMES = (
+    "finetune",
+    "gaussian",
+    "imagenet_esc",
+    "linear_probe",
+    "self_supervised",
+    "theory",
+    "transfer",
+)
 
 
 @dataclass(frozen=True)

@@ -96,12 +96,14 @@ def test_batch_statistics_in_float32(build, waves):
     assert one_minus_cosine(expected[:1], expected[1:2]) > 0.01  # which would tell clips apart
 
 
-# The full reference. In evaluation mode a row is its own clip's, so one clip is enough.
+# The rest of the full reference; the goldens above are the two cases that are left out here. In
+# evaluation mode a row is its own clip's, so one clip is enough.
 
 
 @real
-@pytest.mark.parametrize("mode", ["eval", "train"])
-@pytest.mark.parametrize("case", ["base", "fbspN"])
+@pytest.mark.parametrize(
+    ("case", "mode"), [("base", "eval"), ("base", "train"), ("fbspN", "train")]
+)
 def test_clips_in_float64(reference, build, waves, case, mode):
     clips = waves[:1] if mode == "eval" else waves
     found = embed(build(case, mode, torch.float64), clips.double())
@@ -125,8 +127,9 @@ def test_the_network_alone(reference, build, mode, dtype, bound):
 
 
 @real
-@pytest.mark.parametrize("mode", ["eval", "train"])
-@pytest.mark.parametrize("case", ["base", "fbspN"])
+@pytest.mark.parametrize(
+    ("case", "mode"), [("base", "eval"), ("fbspN", "eval"), ("fbspN", "train")]
+)
 def test_clips_in_float32(reference, build, waves, case, mode):
     clips = waves[:1] if mode == "eval" else waves
     found = embed(build(case, mode), clips)

@@ -22,12 +22,11 @@ from umlbench.protocols.finetune.learner import Learner, Unit, text_tower
 from umlbench.protocols.finetune.ranks import ALONE, Ranks
 from umlbench.protocols.finetune.settings import Settings
 from umlbench.protocols.finetune.training import Stream, Training, Tuning
+from umlbench.protocols.linear_probe.modalities import TARGET, first_head, projection, shuffled
 from umlbench.protocols.linear_probe.prepared import (
     Reader,
-    Shape,
     check_grid,
-    initial_weights,
-    shuffled,
+    head_width,
     text_labels,
     text_shots,
     text_vectors,
@@ -62,7 +61,7 @@ class Prepared:
         point = cast(Settings, self.job.settings.model_copy(update=at))
         seed = self.job.seed
         learner = self._learner(point)
-        streams = [Stream(self.train, shuffled(seed, "target", len(self.train), point.batch_size))]
+        streams = [Stream(self.train, shuffled(seed, TARGET, len(self.train), point.batch_size))]
         if point.made_of.text:
             text = self._text(point)
             order = shuffled(seed, "text", len(text), point.text_batch)
@@ -87,8 +86,12 @@ class Prepared:
         device, vectors = self.sources.context.device, self.vectors.get(point.text_shots)
         encoder = cast(Vision, self.sources.encoder)
         text_width = self.sources.text_encoder.width if point.reads_text else None
-        shape = Shape(len(self.sources.dataset.classes), encoder.width, text_width)
-        head, projection = initial_weights(point, self.job.seed, shape, vectors)
+        classes, width = (
+            len(self.sources.dataset.classes),
+            head_width(point, encoder.width, text_width),
+        )
+        head = first_head(point.starts_from, self.job.seed, (classes, width), vectors)
+        way = projection(TARGET, self.job.seed, width, encoder.width)
         towers: list[nn.Module] = [encoder.trainable()]
         if point.scaling == "unit":
             towers = [Unit(towers[0])]
@@ -96,7 +99,7 @@ class Prepared:
             towers.append(text_tower(transformer(self.sources), point, self.job.seed))
         elif point.made_of.text:
             towers.append(nn.Identity())
-        projections = [projection, *(None for _ in towers[1:])]
+        projections = [way, *(None for _ in towers[1:])]
         shared = SharedHead(head, projections, [point.scale] * len(towers), point.learnable_scale)
         learner = Learner(towers, shared.to(device), point.mode)
         if point.compiled:

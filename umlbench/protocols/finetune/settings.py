@@ -62,7 +62,7 @@ class Settings(ProbeSettings):
     @property
     def reads_vectors(self) -> bool:
         """Whether sentences are encoded once, before training: to be read, or to start the head."""
-        return self.made_of.text and (not self.text_learns or self.made_of.head == "text")
+        return self.made_of.text and (not self.text_learns or self.starts_from == "means")
 
     def identity(self) -> dict[str, Any]:
         """See `ProbeSettings.identity`."""

@@ -9,9 +9,10 @@ Methods that are compared share their few-shot draw, their batch orders and, whe
 their initial weights at one seed; every grid point starts from the same streams, where the released
 code seeds once for the whole grid.
 
-`settings` is what a recipe may say, `sources` finds data and encoders, `prepared` makes trials,
-`outcome` selects among them, `training` trains them and keeps the selected heads, `measures` asks
-more of these. Fine-tuning (`protocols.finetune`) shares all but the last two.
+`settings` is what a recipe may say, `sources` finds data and encoders, `prepared` reads and draws,
+`modalities` makes trials, `outcome` selects among them, `training` trains them and keeps the
+selected heads, `measures` asks more of these. Fine-tuning (`protocols.finetune`) and the three
+modalities of ImageNet-ESC (`protocols.imagenet_esc`) share what they need of it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from umlbench.protocols.linear_probe.prepared import Prepared, Reader, prepare
 from umlbench.protocols.linear_probe.settings import Settings
 from umlbench.protocols.linear_probe.sources import Sources
 from umlbench.protocols.linear_probe.sources import reads as what_it_reads
-from umlbench.protocols.linear_probe.training import head, train
+from umlbench.protocols.linear_probe.training import carry_out, head
 from umlbench.schema import Closed
 from umlbench.seeds import digest
 
@@ -80,16 +81,10 @@ def batch(job: Job) -> str:
 
 def run(jobs: Sequence[Job], context: Context) -> Iterator[tuple[Job, Outcome]]:
     """Encode what is missing, train every grid point of every job, select."""
-    started = time.perf_counter()
     reader = Reader(context)
-    prepared = [prepare(job, reader) for job in jobs]
-    extracted = time.perf_counter()
-    trained = train(prepared, context)
-    seconds = {
-        "features": (extracted - started) / len(jobs),
-        "train": (time.perf_counter() - extracted) / len(jobs),
-    }
-    for one, results in zip(prepared, trained, strict=True):
+    keep = bool(context.heads) or any(cast(Settings, job.settings).measures for job in jobs)
+    carried = carry_out(jobs, lambda job: prepare(job, reader), context.device, keep=keep)
+    for one, results, seconds in carried:
         found = _outcome(one, results, seconds, reader)
         yield one.job, found if context.heads else replace(found, head=None)
 

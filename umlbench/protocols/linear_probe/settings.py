@@ -15,6 +15,7 @@ from umlbench.encoders.weights import PUBLISHED, split_name
 from umlbench.errors import nearest
 from umlbench.models.scaling import Scaling
 from umlbench.needs import IMPORTED
+from umlbench.protocols.linear_probe.modalities import Start
 from umlbench.schema import Closed
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Method:
 
     text: bool = True
     projection: bool = True
-    head: Literal["random", "zero", "text"] = "random"
+    head: Start = "random"
     labels: Literal["true", "permuted"] = "true"
 
 
@@ -47,12 +48,12 @@ METHODS: Mapping[str, Method] = {
     # The paper's three rows.
     "unimodal": Method(text=False, projection=False),
     "uml": Method(),
-    "uml_init": Method(head="text"),
+    "uml_init": Method(head="means"),
     # Controls that the paper lacks: what is left of a gain without what text says.
     "unimodal_wide": Method(text=False),
     "unimodal_zero": Method(text=False, projection=False, head="zero"),
     "uml_permuted": Method(labels="permuted"),
-    "uml_init_permuted": Method(head="text", labels="permuted"),
+    "uml_init_permuted": Method(head="means", labels="permuted"),
 }
 
 MethodName = Literal[
@@ -82,9 +83,8 @@ MEASURES = ("test_sets", "geometry", "plane")  # of the selected head; unset, th
 
 
 class Budget(Closed):
-    """How long a trial trains, and on which data set: what every classifier's cell has."""
+    """How long a trial trains: what every classifier's cell has."""
 
-    dataset: str
     max_iterations: int = Field(default=12800, ge=1)
     warmup_iterations: int = Field(default=50, ge=0)
     warmup_min_lr: float = Field(default=1e-5, gt=0)
@@ -103,11 +103,6 @@ class Budget(Closed):
             eval_every=self.eval_every,
             patience=self.patience,
         )
-
-    @field_validator("dataset")
-    @classmethod
-    def _known_dataset(cls, name: str) -> str:
-        return known_dataset(name)
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Budget:
@@ -160,6 +155,7 @@ class Settings(Budget):
 
     no_text: ClassVar[Mapping[str, str | int]] = NO_TEXT
 
+    dataset: str
     encoder: str
     transform: Transform = "clip"
     dtype: Dtype = "float32"
@@ -205,6 +201,16 @@ class Settings(Budget):
     def fits_text(self) -> bool:
         """Whether the text encoder is made from the sentences, its width included."""
         return self.reads_text and self.text_encoder == "tfidf"
+
+    @property
+    def starts_from(self) -> Start:
+        """Where the head starts."""
+        return self.made_of.head
+
+    def share(self, modality: str) -> tuple[int, float]:
+        """Rows of text a step, and the weight of its loss; there is no other `modality`."""
+        del modality
+        return self.text_batch, self.alpha
 
     @property
     def target_dtype(self) -> Dtype:
@@ -259,10 +265,8 @@ class Settings(Budget):
             raise ValueError(f"needs two classes, not '{names[0]}' twice")
         return names
 
-    @field_validator("encoder", "text_encoder")
-    @classmethod
-    def _plausible_encoder(cls, name: str) -> str:
-        return plausible_encoder(name)
+    _known_dataset = field_validator("dataset")(known_dataset)
+    _known_encoders = field_validator("encoder", "text_encoder")(plausible_encoder)
 
     @field_validator("text_shots")
     @classmethod

@@ -2,36 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from umlbench.heads import Frozen, Head
-from umlbench.jobs import Context, Job
+from umlbench.jobs import Job
+from umlbench.protocols.linear_probe.modalities import Modalities
 from umlbench.protocols.linear_probe.outcome import choose
 from umlbench.protocols.linear_probe.prepared import Prepared
 
 if TYPE_CHECKING:
-    from umlbench.sweep import Trial, TrialResult, Weights
+    from umlbench.sweep import Schedule, Trial, TrialResult, Weights
+
+Made = TypeVar("Made", bound=Modalities)
 
 PORTION = 2**30  # bytes of weights that one call of the sweep may leave where heads are kept
 
 
-def train(prepared: Sequence[Prepared], context: Context) -> list[list[TrialResult]]:
-    """The results of each job.
+def carry_out(
+    jobs: Sequence[Job], prepare: Callable[[Job], Made], device: str, *, keep: bool = False
+) -> Iterator[tuple[Made, list[TrialResult], dict[str, float]]]:
+    """Prepare all jobs, train them in one sweep; each with its results and seconds by stage."""
+    started = time.perf_counter()
+    prepared = [prepare(job) for job in jobs]
+    read = time.perf_counter()
+    schedule: Schedule = getattr(jobs[0].settings, "schedule")  # noqa: B009
+    trained = train(prepared, schedule, device, keep)
+    seconds = {
+        "features": (read - started) / len(jobs),
+        "train": (time.perf_counter() - read) / len(jobs),
+    }
+    yield from ((one, found, seconds) for one, found in zip(prepared, trained, strict=True))
 
-    The selected one holds its best weights where heads are kept (`Context.heads`) or measured.
-    """
+
+def train(
+    prepared: Sequence[Modalities], schedule: Schedule, device: str, keep: bool = False
+) -> list[list[TrialResult]]:
+    """The results of each job; with `keep` the selected one holds its best weights."""
     from umlbench import sweep
 
-    schedule = prepared[0].settings.schedule
     trials = [trial for one in prepared for trial in one.trials()]
-    if not context.heads and not any(one.settings.measures for one in prepared):
-        return _by_job(prepared, sweep.train(trials, schedule, device=context.device))
+    if not keep:
+        return _by_job(prepared, sweep.train(trials, schedule, device=device))
     results: list[TrialResult] = []
     for portion in _portions(trials):  # a trial computes the same bits in any of them
-        results += sweep.train(portion, schedule, device=context.device, keep={"best"})
+        results += sweep.train(portion, schedule, device=device, keep={"best"})
         results = [result for job in _by_job(prepared, results) for result in job]
     return _by_job(prepared, results)
 
@@ -55,7 +73,7 @@ def head(one: Prepared, weights: Weights) -> Head:
 
 
 def _by_job(
-    prepared: Sequence[Prepared], results: Sequence[TrialResult]
+    prepared: Sequence[Modalities], results: Sequence[TrialResult]
 ) -> list[list[TrialResult]]:
     """The results so far by job; weights stay with those that lead now."""
     left = iter(results)

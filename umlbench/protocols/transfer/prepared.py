@@ -20,7 +20,7 @@ from umlbench.protocols.finetune.feeds import Feed, Photos, photos
 from umlbench.protocols.finetune.learner import Learner
 from umlbench.protocols.finetune.ranks import ALONE, Ranks
 from umlbench.protocols.finetune.training import Stream, Training, Tuning
-from umlbench.protocols.linear_probe.prepared import shuffled
+from umlbench.protocols.linear_probe.modalities import shuffled
 from umlbench.protocols.transfer.settings import Settings
 from umlbench.protocols.transfer.sources import Sources
 from umlbench.schema import Scalar

@@ -7,7 +7,12 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from umlbench.encoders import Dtype
-from umlbench.protocols.linear_probe.settings import Budget, not_of_transformers, plausible_encoder
+from umlbench.protocols.linear_probe.settings import (
+    Budget,
+    known_dataset,
+    not_of_transformers,
+    plausible_encoder,
+)
 
 Augmentation = Literal["none", "random_resized_crop"]
 
@@ -34,6 +39,7 @@ class Settings(Budget):
     `finetune`.
     """
 
+    dataset: str
     text_encoder: str = "bert-large-uncased"
     initialisation: Literal["text", "scratch"] = "text"
     backbone: Literal["full_finetune", "frozen"] = "full_finetune"
@@ -62,6 +68,8 @@ class Settings(Budget):
         """All fields, without those that only a stack that learns reads."""
         unused = () if self.stack_learns else UNFROZEN
         return {n: v for n, v in super().identity().items() if n not in unused}
+
+    _known_dataset = field_validator("dataset")(known_dataset)
 
     @field_validator("text_encoder")
     @classmethod
