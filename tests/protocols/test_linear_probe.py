@@ -130,9 +130,12 @@ def test_what_only_text_reads_does_not_change_a_unimodal_job(context):
     assert job("unimodal", alpha=0.5, text_shots=3).id == job("unimodal").id
     assert job("uml", alpha=0.5).id != job("uml").id
     assert "tfidf" not in linear_probe.inputs(job("unimodal").settings, context)
-    assert {"digits", "pixels", "tfidf (text)", "digits/descriptions"} == set(
-        linear_probe.inputs(job("uml").settings, context)
-    )
+    assert {
+        "digits",
+        "pixels",
+        "tfidf of digits/descriptions (text)",
+        "digits/descriptions",
+    } == set(linear_probe.inputs(job("uml").settings, context))
 
 
 def plain_loop(trial, iterations, eval_every):
@@ -255,7 +258,8 @@ def test_a_method_whose_text_is_taken_away_is_the_unimodal_one(context, change):
 @pytest.mark.parametrize("change", NO_TEXT)
 @pytest.mark.parametrize("method", ["unimodal_wide", "unimodal_zero"])
 def test_a_control_without_text_stays_what_it_is(method, change):
-    assert job(method, **change).id == job(method).id != job("unimodal").id
+    read = {"text_encoder": "all-MiniLM-L6-v2"}  # which is not fitted on sentences
+    assert job(method, **read, **change).id == job(method, **read).id != job("unimodal").id
 
 
 @pytest.mark.parametrize("values", [(0, 3), (3, 0), (0,)])
@@ -278,7 +282,7 @@ def test_unimodal_wide_has_the_shapes_of_uml_and_no_text(context):
     assert torch.equal(wide.head, uml.head)
     assert (len(wide.auxiliary), len(uml.auxiliary)) == (0, 1)
     inputs = linear_probe.inputs(job("unimodal_wide").settings, context)
-    assert set(inputs) == {"digits", "pixels", "tfidf (text)"}
+    assert set(inputs) == {"digits", "pixels", "tfidf of digits/descriptions (text)"}
 
 
 def test_unimodal_zero_starts_at_zero_in_the_shape_of_unimodal(context):
@@ -415,3 +419,11 @@ def test_every_sentence_belongs_to_a_class_and_no_image():
     texts, images = data.texts("digits"), data.load("digits")
     assert len(images.classes) == 10
     assert set(texts.ids).isdisjoint(i for samples in images.splits.values() for i in samples.ids)
+
+
+def test_a_width_that_is_fitted_on_sentences_depends_on_them(context):
+    """`unimodal_wide` reads no text, but tfidf's width comes from it."""
+    wide, other = job("unimodal_wide"), job("unimodal_wide", text_type="classname")
+    assert wide.id != other.id
+    assert "digits/descriptions" in {str(need) for need in linear_probe.reads(wide.settings).needs}
+    assert job("unimodal", text_type="classname").id == job("unimodal").id
