@@ -155,6 +155,15 @@ class EncoderNeed:
         return split_name(self.name)[0]
 
     @property
+    def described(self) -> str:
+        """The name among a job's inputs: with what it is fitted on or belongs to, without a place.
+
+        Of one name there may be several encoders in a table then, and inputs still agree.
+        """
+        of = self.fitted_on or self.dataset
+        return f"{self.label} of {of}" if of else self.label
+
+    @property
     def comes_with_the_package(self) -> bool:
         """Whether there is nothing to fetch."""
         return self.name in encoders.NAMES or self.name.startswith(IMPORTED)

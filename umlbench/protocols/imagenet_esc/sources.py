@@ -99,7 +99,7 @@ class Sources:
         for modality in self.settings.taking_part:
             need = _encoder(self.settings, modality)
             found |= self._fingerprint(modality)
-            found[f"{need.name} ({modality})"] = digest(self.encoder(modality).key())
+            found[f"{need.described} ({modality})"] = digest(self.encoder(modality).key())
         return found
 
     def _fingerprint(self, modality: str) -> dict[str, str]:

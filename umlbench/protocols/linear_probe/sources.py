@@ -71,11 +71,13 @@ class Sources:
     def fingerprints(self) -> dict[str, str]:
         """What a job's id holds of its inputs: content of the data, identity of the weights."""
         found = {self.settings.dataset: self.dataset.fingerprint}
-        found[_named(self.encoder_need)] = digest(self.encoder.key())
+        found[self.encoder_need.described] = digest(self.encoder.key())
         if self.settings.made_of.text:
             found[f"{self.settings.texts_of}/{self.settings.text_type}"] = self.texts.fingerprint
         if self.settings.reads_text:
-            found[_named(_text_encoder(self.settings))] = digest(self.text_encoder.key())
+            found[f"{_text_encoder(self.settings).described} (text)"] = digest(
+                self.text_encoder.key()
+            )
         for name, (other, _) in self.test_sets.items():
             found[name] = other.fingerprint
         if self.settings.plane:
@@ -121,13 +123,6 @@ def _text_encoder(s: Settings) -> EncoderNeed:
         fitted_on=_texts(s) if s.fits_text else None,
         dataset=_of(s.text_encoder, s.texts_of),
     )
-
-
-def _named(need: EncoderNeed) -> str:
-    """What an encoder is called among the inputs: with what it is of, where there are several."""
-    of = need.fitted_on or need.dataset
-    name = f"{need.label} of {of}" if of else need.label
-    return f"{name} (text)" if need.modality == "text" else name
 
 
 def _of(encoder: str, dataset: str) -> str:
