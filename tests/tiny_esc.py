@@ -26,7 +26,7 @@ from umlbench.encoders.audio import audioclip, encoder, tower
 from umlbench.encoders.sounds import Form
 
 RATE = 44100
-SECONDS = 0.1  # that encoders hear
+SECONDS = 0.05  # that encoders hear: two frames of a spectrogram
 CLIP = RATE // 20  # samples
 TOWER = tower.Shape(
     blocks=(1, 1, 1, 1), stem=8, groups=2, group_width=4, embedding=tiny_world.CLIP_WIDTH
