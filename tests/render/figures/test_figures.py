@@ -51,7 +51,7 @@ def test_every_line_is_drawn_and_differs_in_grey_too(report):
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "4", "8", "16"]
     assert list(axes.lines[0].get_ydata()) == [53.0, 54.0, 56.0, 60.0, 68.0]
     assert axes.get_ylabel() == "Test accuracy\n(percent)"
-    assert axes.get_xlabel() == "shots (images a class)"
+    assert axes.get_xlabel() == "shots (samples a class)"
 
 
 def test_the_legend_names_every_line_once(report):

@@ -55,7 +55,7 @@ def test_a_panel_shows_cells_isolines_and_both_rates(hand):
     first, second = panels(isolines.make(filled(hand, planted(0.25)), ()))
     assert first.get_title() == "Unaligned, DTD\n1 image: 128 [128, 128] words (paper 2309)"
     assert second.get_title() == "Aligned (CLIP), DTD\n1 image: 128 [128, 128] words (paper 228)"
-    assert first.get_ylabel() == "shots (images a class)"
+    assert first.get_ylabel() == "shots (samples a class)"
     dots = first.collections[0]
     assert dots.get_offsets()[:3].tolist() == [[0.0, 1.0], [5.0, 1.0], [10.0, 1.0]]
     assert list(dots.get_array()[:3]) == pytest.approx([44.0, 45.25, 46.5])

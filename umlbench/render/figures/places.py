@@ -9,7 +9,7 @@ from umlbench.records import Record
 from umlbench.reporting import Report
 from umlbench.schema import Scalar
 
-UNITS = {"shots": "images a class", "text_shots": "sentences a class"}
+UNITS = {"shots": "samples a class", "text_shots": "sentences a class"}
 
 
 def axis_name(axis: str) -> str:
