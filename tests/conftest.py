@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # worker processes import the toy by its name too
 
@@ -23,6 +24,9 @@ from umlbench.recipe import Bundle, Recipe
 from umlbench.recipe.model import RecipeFile
 
 hand = handmade.hand
+
+settings.register_profile("umlbench", deadline=None)  # no test depends on the machine's speed
+settings.load_profile("umlbench")
 
 
 @pytest.fixture(scope="session")

@@ -82,7 +82,7 @@ arbitrary = st.builds(
 
 
 @given(batches=st.lists(st.lists(arbitrary, max_size=3), max_size=3))
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_what_is_appended_is_loaded(
     batches: list[list[Record]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -252,7 +252,7 @@ def test_restricting_ignores_a_direction_that_is_zero_only_up_to_rounding():
 # --- properties -----------------------------------------------------------------------------------
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80, derandomize=True)
 @given(pairs())
 def test_loewner_order_for_any_design(pair):
     x, y = pair
@@ -267,7 +267,7 @@ def test_collinear_columns_cancel_to_rounding():
     assert fisher.effective_information(Modality(ones, ones, np.eye(2) / 4)).rank == 0
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80, derandomize=True)
 @given(pairs())
 def test_joint_and_effective_agree_on_every_axis(pair):
     x, y = pair
@@ -280,7 +280,7 @@ def test_joint_and_effective_agree_on_every_axis(pair):
         assert measured == pytest.approx(expected, rel=tolerance)
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80, derandomize=True)
 @given(pairs())
 def test_null_of_the_sum_is_the_shared_null(pair):
     j_x, j_y = (fisher.effective_information(one) for one in pair)
@@ -289,7 +289,7 @@ def test_null_of_the_sum_is_the_shared_null(pair):
     assert both @ both.T == pytest.approx(shared @ shared.T, abs=1e-13)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(pairs())
 def test_variance_falls_strictly_on_the_shared_range(pair):
     j_x, j_y = (fisher.effective_information(one) for one in pair)
@@ -298,7 +298,7 @@ def test_variance_falls_strictly_on_the_shared_range(pair):
 
 
 @given(st.floats(0.01, 100), st.integers(1, 1000))
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 def test_units_and_sample_counts(scale, samples):
     stream, v = np.random.default_rng(6), np.ones(4)
     x = random_modality(stream)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from umlbench import features
@@ -120,7 +120,6 @@ def test_vectors_and_tokens_are_read_by_their_own_names(store):
     assert features.entries(store.root) == []
 
 
-@settings(deadline=None)
 @given(
     chosen=st.lists(st.integers(0, 9), max_size=12),
     shard_size=st.integers(1, 11),

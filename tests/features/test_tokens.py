@@ -165,7 +165,7 @@ def test_a_plan_states_the_disk_before_anything_is_extracted(recipe, context, ca
     assert half.bytes == train.bytes / 2
     patches = api.plan(recipe(tokens="patches"), offline=True).features[0]
     assert patches.bytes == 9 * 256 * 768 * 4
-    cli._print_plan(plan)
+    cli.printing.print_plan(plan)
     shown = capsys.readouterr().out
     assert "257 x 768" in shown
     assert f"{train.bytes / 1e6:.1f} MB" in shown
@@ -178,7 +178,7 @@ def test_without_data_a_plan_knows_the_photos_and_not_the_words(recipe, tmp_path
     train, *_, text = plan.features
     assert (train.items, train.bytes) == (2944, 2944 * 257 * 768 * 4)
     assert (text.items, text.rows_per_item, text.bytes) == (None, None, None)
-    cli._print_plan(plan)
+    cli.printing.print_plan(plan)
     shown = capsys.readouterr().out
     assert "? x 3200" in shown
     assert "at least" in shown
@@ -200,7 +200,7 @@ def test_tokens_are_extracted_before_training_and_listed(recipe, context, capsys
         ("train", 9, 9 * 257, 12), ("val", 6, 6 * 257, 12), ("test", 6, 6 * 257, 12),
         ("cupl", 12, words, tiny_world.TEXT_WIDTH),
     }  # fmt: skip
-    cli.cache_ls()
+    cli.features.cache_ls()
     assert f" {9 * 257} " in capsys.readouterr().out
 
 

@@ -80,8 +80,9 @@ def test_a_record_says_division_rows_and_features(context):
     )
     assert {"mine/fold4", "mine/train", "tfidf/text"} <= set(outcome.features)
     assert set(one.inputs) == {
-        *("esc50", "imported:mine (audio)", "imagenet_esc_photos", "imported:mine (image)"),
-        *("esc10/descriptions", "tfidf (text)"),
+        *("esc50", "imported:mine of esc50 (audio)"),
+        *("imagenet_esc_photos", "imported:mine of imagenet_esc_photos (image)"),
+        *("esc10/descriptions", "tfidf of esc10/descriptions (text)"),
     }
     assert outcome.metrics["accuracy"] > 30  # chance is 10
     assert (

@@ -280,7 +280,9 @@ def test_figure7_runs_end_to_end(root, tmp_path, monkeypatch, name):
     assert all(list(r.seconds) == ["decode", "train", "wait"] for r in ran.made)
     [report] = api.build_reports([mine], results=tmp_path)
     assert report.done == report.jobs == 4
-    assert [entry.paper for entry in report.entries()] == [None] * 4  # it prints gains
+    printed = {tuple(e.coords.values()): e.paper for e in report.entries() if e.paper}
+    assert printed == {("full_finetune", "text"): 1.4, ("frozen", "text"): 42.7}
+    assert {e.metric for e in report.entries() if e.paper} == {"relative_gain"}
     files = api.plot(mine, results=tmp_path, formats=["svg"])
     assert [file.name for file in files] == ["figure7.svg"]
 

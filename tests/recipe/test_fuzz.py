@@ -87,7 +87,7 @@ def changed(changes):
     return data
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(CHANGES, min_size=1, max_size=4))
 @example([(("settings",), "put", {5: 1}, "")])
 @example([(("report", "metrics", 0), "put", ["accuracy"], "")])
@@ -105,7 +105,7 @@ def test_a_damaged_recipe_is_told_what_is_wrong(changes):
             assert list(recipe.load(path).jobs())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(["overrides", "only", "seeds"]),
     st.text("shotmed.=,-[]{}:'!&* 0123456789\n", max_size=12)

@@ -236,7 +236,7 @@ def files(draw):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(files())
 def test_any_recipe_written_out_is_the_same_recipe(file):
     with tempfile.TemporaryDirectory() as place:

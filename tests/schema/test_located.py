@@ -117,7 +117,7 @@ def test_a_file_nested_too_deeply():
     assert said("a: " + "[" * 5000) == ["f: not valid YAML: nested too deeply"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(st.characters(exclude_categories=["Cs"])) | st.text("ab:&*[]{}!?-|>'\"%@#\n\t <1e."))
 @example("%YAML x\n---\na: 1")
 @example("a: !!int ''")
@@ -144,7 +144,7 @@ def read_or_refused(reader, text, source):
         return None, error.problems
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text("ab:&*[]{}!?-|>'\"%@#\n\t <1e."))
 @example("&a [*a]")
 @example("!!python/object/apply:os.system [ls]")
@@ -170,7 +170,7 @@ PLAIN = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(st.text("abcdef", min_size=1), PLAIN, max_size=4))
 @example({"a": "\x85", "b": "x\u2028y", "c": "\ufeff", "d": "\r\n", "e": "1e-3"})
 def test_what_is_written_is_read_back(data):

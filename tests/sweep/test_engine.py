@@ -73,7 +73,7 @@ def mixed(request, problem, one_thread):
 
 
 @given(seed=st.integers(0, 10**6), chunk=st.integers(1, 15), threads=st.integers(1, 4))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_company_order_and_threads_do_not_change_a_bit(mixed, seed, chunk, threads):
     """Stacks have one thread here; the fused engine may have any number."""
     trials, alone, engine = mixed

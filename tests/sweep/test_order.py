@@ -14,7 +14,7 @@ sizes = st.integers(1, 40)
 
 
 @given(count=sizes, batch=sizes, seed=st.integers(0, 2**40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_epoch_draws_each_sample_at_most_once_and_leaves_out_less_than_a_batch(
     count, batch, seed
 ):
@@ -29,7 +29,7 @@ def test_every_epoch_draws_each_sample_at_most_once_and_leaves_out_less_than_a_b
 
 
 @given(cuts=st.lists(st.integers(0, 4000), max_size=5), count=st.sampled_from([3, 40, 9000]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_order_does_not_depend_on_how_it_is_asked_for(cuts, count):
     whole = Shuffled(count, 8, 5).rows(0, 4000)
     order, edges = Shuffled(count, 8, 5), [0, *sorted(cuts), 4000]
